@@ -17,9 +17,9 @@ mod writer;
 #[cfg(feature = "catalogue")]
 pub use catalogue::{
     BundlesIdentity, Catalogue, Change, DeferredCrate, DeferredGroup, DirRow, FailureRow, GapRow, Held,
-    HeldBackCount, HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST, LicenceRow, OfferedRow,
-    ReplacedRelease, ReplayReport, SnapshotRow, StatedLicence, UnavailableRow, UnfetchedRow, UnitRow,
-    UpstreamRemoval,
+    HeldBackCount, HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST, LicenceRow, Offered,
+    OfferedRow, ReplacedRelease, ReplayReport, SnapshotRow, StatedLicence, UnavailableRow, UnfetchedRow,
+    UnitRow, UpstreamRemoval,
 };
 pub use error::ManifestError;
 #[cfg(feature = "catalogue")]

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use mirror_index_line::{records, with_yanked};
-use mirror_manifest::Held;
-use mirror_types::{CrateName, ReleaseId, last_of_each};
+use mirror_manifest::{Held, Offered};
+use mirror_types::{ReleaseId, last_of_each};
 
-/// The held versions of a crate.
-pub(crate) type Versions = HashMap<String, Held>;
+/// The offered versions of a crate.
+pub(crate) type Versions = HashMap<String, Offered>;
 
-/// The lines of an index file whose releases are held, byte for byte, in the order of upstream.
+/// The lines of an index file whose releases are held, byte for byte, in the order of upstream; at a snapshot, with the
+/// flags of yanks as they were.
 #[derive(Debug, Clone)]
 pub struct Listing {
     /// The text; never empty.
@@ -20,26 +21,35 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Keeps the lines of `text` whose releases are held; the last line of a release counts. `held_of` returns the
-    /// catalogue's rows of a crate; `is_there` returns whether the bytes are where a row says.
+    /// Keeps the lines of `text` whose releases are offered; the last line of a release counts. Leaves a line out whose
+    /// flag of a yank must change and cannot be set. `offered_of` returns the catalogue's rows of a crate; `is_there` returns whether the bytes are where a row says.
     pub(crate) fn of<E>(
         text: &[u8],
-        held_of: &mut dyn FnMut(&str) -> Result<Versions, E>,
+        offered_of: &mut dyn FnMut(&str) -> Result<Versions, E>,
         is_there: &mut dyn FnMut(&str, &str, &Held) -> Result<bool, E>,
     ) -> Result<Option<Self>, E> {
-        let mut held: HashMap<String, Versions> = HashMap::new();
+        let mut offered: HashMap<String, Versions> = HashMap::new();
         let mut kept = Vec::with_capacity(text.len());
         let mut all: Vec<_> = records(text).collect();
         last_of_each(&mut all, |(record, _)| &record.id);
         for (record, line) in all {
             let (name, version) = (record.id.name.as_str(), record.id.version.as_str());
-            if !held.contains_key(name) {
-                held.insert(name.to_owned(), held_of(name)?);
+            if !offered.contains_key(name) {
+                offered.insert(name.to_owned(), offered_of(name)?);
             }
-            let row = held.get(name).and_then(|versions| versions.get(version));
-            let Some(row) = row.filter(|row| row.sha256 == record.cksum) else { continue };
-            if is_there(name, version, row)? {
-                kept.extend_from_slice(line);
+            let release = offered.get(name).and_then(|versions| versions.get(version));
+            let Some(release) = release.filter(|release| release.held.sha256 == record.cksum) else {
+                continue;
+            };
+            if !is_there(name, version, &release.held)? {
+                continue;
+            }
+            let line = match release.yanked {
+                Some(yanked) if yanked != record.yanked => with_yanked(line, yanked),
+                _ => Some(line.into()),
+            };
+            if let Some(line) = line {
+                kept.extend_from_slice(&line);
                 kept.push(b'\n');
             }
         }
@@ -55,29 +65,6 @@ impl Listing {
         Some(Self { text: text.into(), hash })
     }
 
-    /// Sets the flags of yanks as they were: `yanked_of` returns the yanked versions of a crate. Leaves a line out whose flag cannot be set.
-    pub(crate) fn with_yanks<E>(
-        &self,
-        yanked_of: &mut dyn FnMut(&CrateName) -> Result<Vec<String>, E>,
-    ) -> Result<Option<Self>, E> {
-        let mut yanked: HashMap<CrateName, Vec<String>> = HashMap::new();
-        let mut kept = Vec::with_capacity(self.text.len());
-        for (record, line) in records(&self.text) {
-            let ReleaseId { name, version } = record.id;
-            if !yanked.contains_key(&name) {
-                yanked.insert(name.clone(), yanked_of(&name)?);
-            }
-            let is_yanked = yanked
-                .get(&name)
-                .is_some_and(|yanked| yanked.iter().any(|yanked| yanked == version.as_str()));
-            if let Some(line) = with_yanked(line, is_yanked) {
-                kept.extend_from_slice(&line);
-                kept.push(b'\n');
-            }
-        }
-        Ok(Self::of_lines(kept))
-    }
-
     /// Yields the releases in the listing.
     pub fn releases(&self) -> impl Iterator<Item = ReleaseId> {
         records(&self.text).map(|(record, _)| record.id)
@@ -90,12 +77,33 @@ mod tests {
 
     use super::*;
 
-    fn held(version: &str, sum: u8) -> (String, Held) {
-        let sha256 = Sha256::from_bytes([sum; 32]);
-        (
-            version.to_owned(),
-            Held { version: version.to_owned(), sha256, size: 1, locations: Location::LOOSE.into(), seen: 0 },
-        )
+    fn offered(version: &str, sum: u8, yanked: Option<bool>) -> (String, Offered) {
+        let (sha256, locations) = (Sha256::from_bytes([sum; 32]), Location::LOOSE.into());
+        let held = Held { version: version.to_owned(), sha256, size: 1, locations, seen: 0 };
+        (version.to_owned(), Offered { held, yanked })
+    }
+
+    fn held(version: &str, sum: u8) -> (String, Offered) {
+        offered(version, sum, None)
+    }
+
+    #[test]
+    fn a_snapshot_tells_of_its_own_yanks() {
+        let sum = "01".repeat(32);
+        let line = |flag: &str| format!(r#"{{"name":"a","vers":"1.0.0" ,"cksum":"{sum}"{flag}}}"#) + "\n";
+        let (yes, no, none) = (line(r#", "yanked" : true"#), line(r#", "yanked" : false"#), line(""));
+        for (text, yanked, expected) in [
+            (&yes, None, &yes),
+            (&yes, Some(true), &yes),
+            (&yes, Some(false), &no),
+            (&no, Some(false), &no),
+            (&no, Some(true), &yes),
+            (&none, Some(false), &none),
+        ] {
+            let mut offered_of = |_: &str| Ok(HashMap::from([offered("1.0.0", 1, yanked)]));
+            let listing = Listing::of::<()>(text.as_bytes(), &mut offered_of, &mut |_, _, _| Ok(true));
+            assert_eq!(listing.expect("listing").expect("offered").text, *expected, "{text} {yanked:?}");
+        }
     }
 
     #[test]

@@ -357,22 +357,12 @@ impl Mirror {
         self.ask_with_cache(|connections| {
             connections.ask_both(&self.store.state_dir(), |catalogue, cache| {
                 let Some(text) = cache.read(path)? else { return Ok(None) };
-                let listing = Listing::of(
-                    &text,
-                    &mut |name| Ok(held(catalogue, name)?),
-                    &mut |name, version, held| {
-                        let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else {
-                            return Ok(false);
-                        };
-                        takes(ReleaseId { name, version }, held)
-                    },
-                )?;
-                match listing {
-                    Some(listing) if self.snapshot.is_some() => {
-                        listing.with_yanks(&mut |name| Ok::<_, E>(catalogue.yanked_then(name)?))
-                    }
-                    listing => Ok(listing),
-                }
+                Listing::of(&text, &mut |name| Ok(offered(catalogue, name)?), &mut |name, version, held| {
+                    let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else {
+                        return Ok(false);
+                    };
+                    takes(ReleaseId { name, version }, held)
+                })
             })
         })
     }
@@ -553,9 +543,10 @@ impl Mirror {
     }
 }
 
-fn held(catalogue: &Catalogue, name: &str) -> Result<Versions, RepoError> {
+fn offered(catalogue: &Catalogue, name: &str) -> Result<Versions, RepoError> {
     let Ok(name) = name.parse::<CrateName>() else { return Ok(Versions::new()) };
-    Ok(catalogue.offered_of(&name)?.into_iter().map(|row| (row.version.clone(), row)).collect())
+    let rows = catalogue.offered_of(&name)?.into_iter();
+    Ok(rows.map(|release| (release.held.version.clone(), release)).collect())
 }
 
 /// Refuses a mirror whose index lines have the form of an earlier version: it would appear to list nothing.

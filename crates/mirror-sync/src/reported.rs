@@ -77,8 +77,8 @@ impl Reports {
             // A mirror may spell it another way.
             for name in catalogue.crates_of_file(&name.as_str().to_ascii_lowercase())? {
                 let Ok(name) = name.parse::<CrateName>() else { continue };
-                for held in catalogue.offered_of(&name)? {
-                    if let Ok(version) = held.version.parse::<VersionText>() {
+                for release in catalogue.offered_of(&name)? {
+                    if let Ok(version) = release.held.version.parse::<VersionText>() {
                         self.judge(&ReleaseId { name: name.clone(), version });
                     }
                 }

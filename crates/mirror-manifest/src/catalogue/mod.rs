@@ -31,7 +31,7 @@ pub use held_back::{DeferredCrate, HeldBackCount, HeldBackRelease, ReplacedRelea
 pub use ledger::UnfetchedRow;
 pub use licences::{LicenceRow, StatedLicence};
 pub use replay::ReplayReport;
-pub use rows::{DirRow, FailureRow, Held, HeldRelease, LOST, UpstreamRemoval};
+pub use rows::{DirRow, FailureRow, Held, HeldRelease, LOST, Offered, UpstreamRemoval};
 pub use serve::HeldTotals;
 pub use snapshots::{OfferedRow, SnapshotRow, UnitRow};
 pub use state::{BundlesIdentity, IndexCursor};

@@ -1,12 +1,11 @@
 //! Queries of a connection that tells what was offered when a snapshot was taken.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 
-use mirror_types::{CrateName, ReleaseId, Sha256};
+use mirror_types::{CrateName, ReleaseId};
 
 use super::database::Catalogue;
-use super::rows::Held;
+use super::rows::{Held, Offered};
 use super::serve::HeldTotals;
 use super::snapshots::SnapshotRow;
 use crate::error::ManifestError;
@@ -35,25 +34,15 @@ impl Catalogue {
     }
 
     /// Returns the releases of a crate that a snapshot offered, and that are held with the same bytes.
-    pub(super) fn past_of(&self, past: SnapshotRow, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
+    pub(super) fn past_of(&self, past: SnapshotRow, name: &CrateName) -> Result<Vec<Offered>, ManifestError> {
         self.in_one_state(|| {
             self.check_known(past)?;
-            let rows = self.offered_rows_at(past.serial, name.as_str())?;
-            if rows.is_empty() {
-                return Ok(Vec::new());
-            }
-            let mut held = self.held_of(name)?;
-            let deleted = self.deleted_of(name)?;
-            let rows: HashMap<&str, Sha256> =
-                rows.iter().map(|row| (row.version.as_str(), row.sha256)).collect();
-            held.retain(|held| {
-                rows.get(held.version.as_str()) == Some(&held.sha256) && !deleted.contains(&held.version)
-            });
-            Ok(held)
+            let held = self.held_of(name)?;
+            self.offered_at_among(past.serial, name, held).map_err(self.fail("read what was offered from"))
         })
     }
 
-    /// Returns a release as [`Catalogue::past_of`] does.
+    /// Returns a release as [`Catalogue::past_of`] does. Reads nothing of the other releases of the crate.
     pub(super) fn past_release(
         &self,
         past: SnapshotRow,
@@ -61,11 +50,11 @@ impl Catalogue {
     ) -> Result<Option<Held>, ManifestError> {
         self.in_one_state(|| {
             self.check_known(past)?;
-            let rows = self.offered_rows_at(past.serial, id.name.as_str())?;
-            let row = rows.into_iter().find(|row| row.version == id.version.as_str());
-            let Some(row) = row else { return Ok(None) };
-            let held = self.held_release(id)?.filter(|held| held.sha256 == row.sha256);
-            Ok(if self.is_deleted(id)? { None } else { held })
+            let Some(held) = self.held_release(id)? else { return Ok(None) };
+            let was_offered = self
+                .was_offered_at(past.serial, id, held.sha256)
+                .map_err(self.fail("read what was offered from"))?;
+            Ok(if was_offered && !self.is_deleted(id)? { Some(held) } else { None })
         })
     }
 
@@ -73,7 +62,7 @@ impl Catalogue {
     pub(super) fn past_releases(
         &self,
         past: SnapshotRow,
-        visit: &mut dyn FnMut(&CrateName, &[Held]),
+        visit: &mut dyn FnMut(&CrateName, &[Offered]),
     ) -> Result<(), ManifestError> {
         let mut names: Vec<CrateName> = Vec::new();
         self.crates(&mut |name| names.extend(name.parse::<CrateName>()))?;
@@ -89,7 +78,7 @@ impl Catalogue {
         self.past_releases(past, &mut |_, held| {
             totals.crates += u64::from(!held.is_empty());
             totals.releases += held.len() as u64;
-            totals.bytes += held.iter().map(|held| held.size).sum::<u64>();
+            totals.bytes += held.iter().map(|release| release.held.size).sum::<u64>();
         })?;
         Ok(totals)
     }
@@ -122,17 +111,6 @@ impl Catalogue {
             total += 1;
         }
         Ok((total, names))
-    }
-
-    /// Returns the versions of a crate that were yanked when the snapshot that this connection tells of was taken; none
-    /// when it tells of no snapshot.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn yanked_then(&self, name: &CrateName) -> Result<Vec<String>, ManifestError> {
-        let Some(past) = self.past else { return Ok(Vec::new()) };
-        let rows = self.offered_rows_at(past.serial, name.as_str())?;
-        Ok(rows.into_iter().filter(|row| row.yanked).map(|row| row.version).collect())
     }
 
     /// Runs `look` in one read transaction, unless it is in one already.

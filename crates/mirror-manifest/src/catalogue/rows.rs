@@ -18,6 +18,16 @@ pub struct Held {
     pub seen: u64,
 }
 
+/// A release that is offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offered {
+    /// The bytes, and where they are.
+    pub held: Held,
+    /// Whether a snapshot offered it as yanked; `None` from a connection that tells what is offered now, of which the line
+    /// of the index says so.
+    pub yanked: Option<bool>,
+}
+
 /// A release that is held from now on. If its hash is new, no other place holds it any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldRelease {

@@ -5,7 +5,7 @@ use rusqlite::OptionalExtension as _;
 
 use super::columns::{locations, sha, size};
 use super::database::Catalogue;
-use super::rows::Held;
+use super::rows::{Held, Offered};
 use crate::error::ManifestError;
 
 /// The totals of a mirror.
@@ -39,7 +39,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// [`ManifestError::Unjudged`]; when SQLite fails.
-    pub fn offered_of(&self, name: &CrateName) -> Result<Vec<Held>, ManifestError> {
+    pub fn offered_of(&self, name: &CrateName) -> Result<Vec<Offered>, ManifestError> {
         if let Some(past) = self.past {
             return self.past_of(past, name);
         }
@@ -49,7 +49,7 @@ impl Catalogue {
             let hidden = self.hidden_of(name)?;
             held.retain(|held| !hidden.contains(&held.version));
         }
-        Ok(held)
+        Ok(held.into_iter().map(|held| Offered { held, yanked: None }).collect())
     }
 
     /// Returns the versions of a crate that upstream deleted, and those that are held and that policy holds back.
@@ -68,8 +68,11 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn deleted_of(&self, name: &CrateName) -> Result<Vec<String>, ManifestError> {
+        self.deleted_versions(name).map_err(self.fail("read what upstream removed from"))
+    }
+
+    pub(super) fn deleted_versions(&self, name: &CrateName) -> rusqlite::Result<Vec<String>> {
         self.versions_of("SELECT version FROM withdrawn WHERE crate = ?1 AND kind = 'deleted'", name)
-            .map_err(self.fail("read what upstream removed from"))
     }
 
     fn versions_of(&self, select: &str, name: &CrateName) -> rusqlite::Result<Vec<String>> {
@@ -175,7 +178,7 @@ impl Catalogue {
     pub fn releases(&self, visit: &mut dyn FnMut(&str, &str)) -> Result<(), ManifestError> {
         if let Some(past) = self.past {
             return self.past_releases(past, &mut |name, held| {
-                held.iter().for_each(|held| visit(name.as_str(), &held.version));
+                held.iter().for_each(|release| visit(name.as_str(), &release.held.version));
             });
         }
         self.check_judged()?;

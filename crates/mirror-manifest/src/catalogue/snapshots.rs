@@ -5,11 +5,14 @@
 //! under the serial that the next snapshot will have. So a run compares only the crates that changed, and a state of
 //! before can be read as long as its snapshot is kept. A mirror without snapshots keeps nothing.
 
-use mirror_types::Sha256;
+use std::collections::HashMap;
+
+use mirror_types::{CrateName, ReleaseId, Sha256};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::columns::{number, sha, size};
 use super::database::Catalogue;
+use super::rows::{Held, Offered};
 use crate::error::ManifestError;
 
 /// Tables beside the others, so that an earlier catalogue gets them without a rebuild. The row without a version says
@@ -68,6 +71,12 @@ pub struct OfferedRow {
     pub yanked: bool,
 }
 
+impl OfferedRow {
+    fn of_held(held: &Held) -> Self {
+        Self { version: held.version.clone(), sha256: held.sha256, size: held.size, yanked: false }
+    }
+}
+
 fn offered_row(row: &Row<'_>) -> rusqlite::Result<OfferedRow> {
     Ok(OfferedRow {
         version: row.get(0)?,
@@ -97,14 +106,24 @@ pub(super) fn keep(to: &Transaction<'_>, serial: i64, name: &str) -> rusqlite::R
     Ok(())
 }
 
-/// Reads the offered releases of a crate. Reads what hides some of them in queries of their own: nearly every crate has
-/// nothing hidden.
+/// Reads the offered releases of a crate.
 fn offered_rows(db: &Connection, name: &str, has_held_back: bool) -> rusqlite::Result<Vec<OfferedRow>> {
     let mut statement = db.prepare_cached(
         "SELECT version, sha256, size, 0 FROM releases
          WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) ORDER BY version",
     )?;
-    let mut rows = statement.query_map([name], offered_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let rows = statement.query_map([name], offered_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    offered_among(db, name, rows, has_held_back)
+}
+
+/// Removes from the held releases of a crate those that are not offered, and marks those that are yanked. Reads what
+/// hides some of them in queries of their own: nearly every crate has nothing hidden.
+fn offered_among(
+    db: &Connection,
+    name: &str,
+    mut rows: Vec<OfferedRow>,
+    has_held_back: bool,
+) -> rusqlite::Result<Vec<OfferedRow>> {
     if rows.is_empty() {
         return Ok(rows);
     }
@@ -275,23 +294,84 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn offered_rows_at(&self, serial: u64, name: &str) -> Result<Vec<OfferedRow>, ManifestError> {
-        let query = || {
-            let first =
-                "SELECT min(serial) FROM offered_before WHERE crate = ?1 AND serial > ?2 AND version = ''";
-            let changed: Option<i64> = self
-                .db
-                .prepare_cached(first)?
-                .query_row(params![name, number(serial)], |row| row.get(0))
-                .optional()?
-                .flatten();
-            let Some(changed) = changed else { return self.offered_now(name) };
-            let mut statement = self.db.prepare_cached(
-                "SELECT version, sha256, size, yanked FROM offered_before
-                 WHERE crate = ?1 AND serial = ?2 AND version <> '' ORDER BY version",
-            )?;
-            statement.query_map(params![name, changed], offered_row)?.collect()
+        let query = || match self.changed_after(serial, name)? {
+            None => self.offered_now(name),
+            Some(changed) => self.kept_rows(changed, name),
         };
         query().map_err(self.fail("read what was offered from"))
+    }
+
+    /// Returns the serial under which the first change of a crate after a snapshot kept its rows; `None` when it did not
+    /// change.
+    fn changed_after(&self, serial: u64, name: &str) -> rusqlite::Result<Option<i64>> {
+        let first =
+            "SELECT min(serial) FROM offered_before WHERE crate = ?1 AND serial > ?2 AND version = ''";
+        self.db.prepare_cached(first)?.query_row(params![name, number(serial)], |row| row.get(0))
+    }
+
+    fn kept_rows(&self, changed: i64, name: &str) -> rusqlite::Result<Vec<OfferedRow>> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT version, sha256, size, yanked FROM offered_before
+             WHERE crate = ?1 AND serial = ?2 AND version <> '' ORDER BY version",
+        )?;
+        statement.query_map(params![name, changed], offered_row)?.collect()
+    }
+
+    /// Returns which of the held releases of a crate a snapshot offered with the same bytes, and upstream has not deleted
+    /// since.
+    pub(super) fn offered_at_among(
+        &self,
+        serial: u64,
+        name: &CrateName,
+        held: Vec<Held>,
+    ) -> rusqlite::Result<Vec<Offered>> {
+        let rows = match self.changed_after(serial, name.as_str())? {
+            None => {
+                let rows = held.iter().map(OfferedRow::of_held).collect();
+                offered_among(&self.db, name.as_str(), rows, self.has_held_back()?)?
+            }
+            Some(changed) => {
+                let mut rows = self.kept_rows(changed, name.as_str())?;
+                let deleted = self.deleted_versions(name)?;
+                rows.retain(|row| !deleted.contains(&row.version));
+                rows
+            }
+        };
+        let rows: HashMap<&str, &OfferedRow> = rows.iter().map(|row| (row.version.as_str(), row)).collect();
+        let offered = held.into_iter().filter_map(|held| {
+            let row = rows.get(held.version.as_str()).filter(|row| row.sha256 == held.sha256)?;
+            Some(Offered { held, yanked: Some(row.yanked) })
+        });
+        Ok(offered.collect())
+    }
+
+    /// Returns whether a snapshot offered a held release with these bytes.
+    pub(super) fn was_offered_at(
+        &self,
+        serial: u64,
+        id: &ReleaseId,
+        sha256: Sha256,
+    ) -> rusqlite::Result<bool> {
+        let (name, version) = (id.name.as_str(), id.version.as_str());
+        let Some(changed) = self.changed_after(serial, name)? else {
+            return self.is_offered_with(id, sha256);
+        };
+        let select = "SELECT EXISTS (SELECT 1 FROM offered_before
+                      WHERE crate = ?1 AND serial = ?2 AND version = ?3 AND sha256 = ?4)";
+        let key = params![name, changed, version, sha256.as_bytes()];
+        self.db.prepare_cached(select)?.query_row(key, |row| row.get(0))
+    }
+
+    /// Returns whether neither policy nor other bytes in the index keep a held release with these bytes from being offered.
+    fn is_offered_with(&self, id: &ReleaseId, sha256: Sha256) -> rusqlite::Result<bool> {
+        const OTHERS: &str =
+            "EXISTS (SELECT 1 FROM failures WHERE crate = ?1 AND version = ?2 AND cksum <> ?3)";
+        const HELD_BACK: &str =
+            "EXISTS (SELECT 1 FROM held_back WHERE crate = ?1 AND version = ?2 AND (held OR cksum <> ?3))";
+        let hidden =
+            if self.has_held_back()? { format!("{OTHERS} OR {HELD_BACK}") } else { OTHERS.to_owned() };
+        let mut statement = self.db.prepare_cached(&format!("SELECT NOT ({hidden})"))?;
+        statement.query_row([id.name.as_str(), id.version.as_str(), &sha256.to_hex()], |row| row.get(0))
     }
 
     /// Records a snapshot of what is offered now, with the digests of the units that differ from those of the snapshot

@@ -31,7 +31,8 @@ impl Offered {
                 let mut releases = HashSet::new();
                 for name in names {
                     let Ok(name) = name.parse::<CrateName>() else { continue };
-                    for held in catalogue.offered_of(&name)? {
+                    for release in catalogue.offered_of(&name)? {
+                        let held = release.held;
                         releases.insert(hash(&state, name.as_str(), &held.version, held.sha256));
                     }
                 }

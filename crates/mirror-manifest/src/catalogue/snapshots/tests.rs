@@ -74,6 +74,41 @@ fn all_at(catalogue: &Catalogue, serial: u64) -> BTreeMap<&'static str, Vec<Stri
     ["a", "b", "c"].map(|name| (name, shown(catalogue.offered_rows_at(serial, name).expect("rows")))).into()
 }
 
+/// Checks what a server at a snapshot is told, of whole crates and of each release: what was offered, as far as it is held
+/// with the same bytes and was not deleted since.
+fn tells_what_is_left(now: &Catalogue, dir: &Path, serial: u64, state: &BTreeMap<&'static str, Vec<String>>) {
+    let mut then = open(dir);
+    then.tell_of_snapshot(now.snapshot(serial).expect("known")).expect("tell");
+    for (name, rows) in state {
+        let left: Vec<&String> = rows
+            .iter()
+            .filter(|row| {
+                let id = id(name, row.split(' ').next().expect("version"));
+                let held = now.held_release(&id).expect("held");
+                let bytes = held.map(|held| held.sha256.as_bytes()[0].to_string());
+                row.split(' ').nth(1) == bytes.as_deref() && !now.is_deleted(&id).expect("deleted")
+            })
+            .collect();
+        let mut told: Vec<String> = then
+            .offered_of(&name.parse().expect("name"))
+            .expect("offered")
+            .into_iter()
+            .map(|Offered { held, yanked }| {
+                let yanked = if yanked.expect("known") { " yanked" } else { "" };
+                format!("{} {}{yanked}", held.version, held.sha256.as_bytes()[0])
+            })
+            .collect();
+        told.sort();
+        assert_eq!(told.iter().collect::<Vec<_>>(), left, "{name} at {serial}");
+        for version in ["1.0.0", "2.0.0", "3.0.0"] {
+            let one = then.offered_release(&id(name, version)).expect("offered");
+            let one = one.map(|held| format!("{} {}", held.version, held.sha256.as_bytes()[0]));
+            let same = told.iter().find(|row| row.starts_with(version)).map(|row| row.replace(" yanked", ""));
+            assert_eq!(one, same, "{name} {version} at {serial}");
+        }
+    }
+}
+
 #[test]
 fn nothing_is_kept_before_the_first_snapshot() {
     let dir = tempfile::tempdir().expect("dir");
@@ -133,6 +168,7 @@ fn every_change_keeps_what_was_offered_before() {
         taken(&mut catalogue, serial);
         for (serial, state) in &states {
             assert_eq!(&all_at(&catalogue, *serial), state, "snapshot {serial} after {night:?}");
+            tells_what_is_left(&catalogue, dir.path(), *serial, state);
         }
     }
     let newest = u64::try_from(nights.len()).expect("small");
