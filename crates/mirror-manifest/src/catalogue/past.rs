@@ -35,11 +35,7 @@ impl Catalogue {
 
     /// Returns the releases of a crate that a snapshot offered, and that are held with the same bytes.
     pub(super) fn past_of(&self, past: SnapshotRow, name: &CrateName) -> Result<Vec<Offered>, ManifestError> {
-        self.in_one_state(|| {
-            self.check_known(past)?;
-            let held = self.held_of(name)?;
-            self.offered_at_among(past.serial, name, held).map_err(self.fail("read what was offered from"))
-        })
+        self.in_one_state(|| self.offered_at_among(past, name, self.held_of(name)?))
     }
 
     /// Returns a release as [`Catalogue::past_of`] does. Reads nothing of the other releases of the crate.
@@ -49,11 +45,11 @@ impl Catalogue {
         id: &ReleaseId,
     ) -> Result<Option<Held>, ManifestError> {
         self.in_one_state(|| {
-            self.check_known(past)?;
-            let Some(held) = self.held_release(id)? else { return Ok(None) };
-            let was_offered = self
-                .was_offered_at(past.serial, id, held.sha256)
-                .map_err(self.fail("read what was offered from"))?;
+            let Some(held) = self.held_release(id)? else {
+                self.check_known(past)?;
+                return Ok(None);
+            };
+            let was_offered = self.was_offered_at(past, id, held.sha256)?;
             Ok(if was_offered && !self.is_deleted(id)? { Some(held) } else { None })
         })
     }

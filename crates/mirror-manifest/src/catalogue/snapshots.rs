@@ -71,9 +71,38 @@ pub struct OfferedRow {
     pub yanked: bool,
 }
 
-impl OfferedRow {
-    fn of_held(held: &Held) -> Self {
-        Self { version: held.version.clone(), sha256: held.sha256, size: held.size, yanked: false }
+/// What decides whether a release of a crate is offered.
+trait OfCrate {
+    fn version(&self) -> &str;
+    fn sha256(&self) -> Sha256;
+    fn mark_yanked(&mut self);
+}
+
+impl OfCrate for OfferedRow {
+    fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn sha256(&self) -> Sha256 {
+        self.sha256
+    }
+
+    fn mark_yanked(&mut self) {
+        self.yanked = true;
+    }
+}
+
+impl OfCrate for Offered {
+    fn version(&self) -> &str {
+        &self.held.version
+    }
+
+    fn sha256(&self) -> Sha256 {
+        self.held.sha256
+    }
+
+    fn mark_yanked(&mut self) {
+        self.yanked = Some(true);
     }
 }
 
@@ -112,29 +141,30 @@ fn offered_rows(db: &Connection, name: &str, has_held_back: bool) -> rusqlite::R
         "SELECT version, sha256, size, 0 FROM releases
          WHERE crate_id = (SELECT id FROM crates WHERE name = ?1) ORDER BY version",
     )?;
-    let rows = statement.query_map([name], offered_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
-    offered_among(db, name, rows, has_held_back)
+    let mut rows = statement.query_map([name], offered_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    keep_offered_among(db, name, &mut rows, has_held_back)?;
+    Ok(rows)
 }
 
 /// Removes from the held releases of a crate those that are not offered, and marks those that are yanked. Reads what
 /// hides some of them in queries of their own: nearly every crate has nothing hidden.
-fn offered_among(
+fn keep_offered_among<R: OfCrate>(
     db: &Connection,
     name: &str,
-    mut rows: Vec<OfferedRow>,
+    rows: &mut Vec<R>,
     has_held_back: bool,
-) -> rusqlite::Result<Vec<OfferedRow>> {
+) -> rusqlite::Result<()> {
     if rows.is_empty() {
-        return Ok(rows);
+        return Ok(());
     }
     let mut removed = db.prepare_cached("SELECT version, kind = 'yanked' FROM withdrawn WHERE crate = ?1")?;
     let mut removed = removed.query([name])?;
     while let Some(row) = removed.next()? {
         let (version, is_yanked) = (row.get_ref(0)?.as_str()?, row.get(1)?);
         if is_yanked {
-            rows.iter_mut().filter(|row| row.version == version).for_each(|row| row.yanked = true);
+            rows.iter_mut().filter(|row| row.version() == version).for_each(R::mark_yanked);
         } else {
-            rows.retain(|row| row.version != version);
+            rows.retain(|row| row.version() != version);
         }
     }
     // The index lists other bytes than those that are held, which could not be fetched, or not yet.
@@ -142,7 +172,7 @@ fn offered_among(
         db.prepare_cached("SELECT version, cksum FROM failures WHERE crate = ?1 AND cksum IS NOT NULL")?;
     let mut failed = failed.query([name])?;
     while let Some(row) = failed.next()? {
-        retain_bytes(&mut rows, row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+        retain_bytes(rows, row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
     }
     if has_held_back {
         let mut held_back =
@@ -151,18 +181,18 @@ fn offered_among(
         while let Some(row) = held_back.next()? {
             let (version, is_held) = (row.get_ref(0)?.as_str()?, row.get(2)?);
             if is_held {
-                rows.retain(|row| row.version != version);
+                rows.retain(|row| row.version() != version);
             } else {
-                retain_bytes(&mut rows, version, row.get_ref(1)?.as_str()?);
+                retain_bytes(rows, version, row.get_ref(1)?.as_str()?);
             }
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// Removes the row of a release unless it has these bytes.
-fn retain_bytes(rows: &mut Vec<OfferedRow>, version: &str, cksum: &str) {
-    rows.retain(|row| row.version != version || row.sha256.to_hex() == cksum);
+fn retain_bytes<R: OfCrate>(rows: &mut Vec<R>, version: &str, cksum: &str) {
+    rows.retain(|row| row.version() != version || row.sha256().to_hex() == cksum);
 }
 
 /// Returns the crates of which a bundle has a release.
@@ -317,49 +347,79 @@ impl Catalogue {
         statement.query_map(params![name, changed], offered_row)?.collect()
     }
 
+    /// Returns as `changed_after` does, and checks that the snapshot is known: both in one query, which a server makes for
+    /// each request.
+    fn changed_since(&self, past: SnapshotRow, name: &CrateName) -> Result<Option<i64>, ManifestError> {
+        let SnapshotRow { serial, sha256 } = past;
+        let query = || {
+            if !self.has_snapshots()? {
+                return Ok(None);
+            }
+            let select = "SELECT (SELECT min(serial) FROM offered_before
+                                  WHERE crate = ?1 AND serial > ?2 AND version = '')
+                          FROM snapshots WHERE serial = ?2 AND sha256 = ?3";
+            let key = params![name.as_str(), number(serial), sha256.as_bytes()];
+            self.db.prepare_cached(select)?.query_row(key, |row| row.get(0)).optional()
+        };
+        let changed: Option<Option<i64>> = query().map_err(self.fail("read what changed in"))?;
+        // A new catalogue may know another state by this number.
+        changed.ok_or_else(|| ManifestError::UnknownSnapshot { path: self.path.clone(), serial })
+    }
+
     /// Returns which of the held releases of a crate a snapshot offered with the same bytes, and upstream has not deleted
     /// since.
     pub(super) fn offered_at_among(
         &self,
-        serial: u64,
+        past: SnapshotRow,
         name: &CrateName,
         held: Vec<Held>,
-    ) -> rusqlite::Result<Vec<Offered>> {
-        let rows = match self.changed_after(serial, name.as_str())? {
-            None => {
-                let rows = held.iter().map(OfferedRow::of_held).collect();
-                offered_among(&self.db, name.as_str(), rows, self.has_held_back()?)?
+    ) -> Result<Vec<Offered>, ManifestError> {
+        let changed = self.changed_since(past, name)?;
+        let mut offered = held.into_iter().map(|held| Offered { held, yanked: Some(false) }).collect();
+        let query = || {
+            match changed {
+                None => keep_offered_among(&self.db, name.as_str(), &mut offered, self.has_held_back()?)?,
+                Some(changed) => self.keep_what_was_offered(changed, name, &mut offered)?,
             }
-            Some(changed) => {
-                let mut rows = self.kept_rows(changed, name.as_str())?;
-                let deleted = self.deleted_versions(name)?;
-                rows.retain(|row| !deleted.contains(&row.version));
-                rows
-            }
+            Ok(offered)
         };
+        query().map_err(self.fail("read what was offered from"))
+    }
+
+    fn keep_what_was_offered(
+        &self,
+        changed: i64,
+        name: &CrateName,
+        held: &mut Vec<Offered>,
+    ) -> rusqlite::Result<()> {
+        let rows = self.kept_rows(changed, name.as_str())?;
         let rows: HashMap<&str, &OfferedRow> = rows.iter().map(|row| (row.version.as_str(), row)).collect();
-        let offered = held.into_iter().filter_map(|held| {
-            let row = rows.get(held.version.as_str()).filter(|row| row.sha256 == held.sha256)?;
-            Some(Offered { held, yanked: Some(row.yanked) })
+        let deleted = self.deleted_versions(name)?;
+        held.retain_mut(|release| {
+            let row = rows.get(release.held.version.as_str());
+            let Some(row) = row.filter(|row| row.sha256 == release.held.sha256) else { return false };
+            release.yanked = Some(row.yanked);
+            !deleted.contains(&release.held.version)
         });
-        Ok(offered.collect())
+        Ok(())
     }
 
     /// Returns whether a snapshot offered a held release with these bytes.
     pub(super) fn was_offered_at(
         &self,
-        serial: u64,
+        past: SnapshotRow,
         id: &ReleaseId,
         sha256: Sha256,
-    ) -> rusqlite::Result<bool> {
-        let (name, version) = (id.name.as_str(), id.version.as_str());
-        let Some(changed) = self.changed_after(serial, name)? else {
-            return self.is_offered_with(id, sha256);
+    ) -> Result<bool, ManifestError> {
+        let changed = self.changed_since(past, &id.name)?;
+        let query = || {
+            let Some(changed) = changed else { return self.is_offered_with(id, sha256) };
+            let select = "SELECT EXISTS (SELECT 1 FROM offered_before
+                          WHERE crate = ?1 AND serial = ?2 AND version = ?3 AND sha256 = ?4)";
+            let key = params![id.name.as_str(), changed, id.version.as_str(), sha256.as_bytes()];
+            self.db.prepare_cached(select)?.query_row(key, |row| row.get(0))
         };
-        let select = "SELECT EXISTS (SELECT 1 FROM offered_before
-                      WHERE crate = ?1 AND serial = ?2 AND version = ?3 AND sha256 = ?4)";
-        let key = params![name, changed, version, sha256.as_bytes()];
-        self.db.prepare_cached(select)?.query_row(key, |row| row.get(0))
+        query().map_err(self.fail("read what was offered from"))
     }
 
     /// Returns whether neither policy nor other bytes in the index keep a held release with these bytes from being offered.
