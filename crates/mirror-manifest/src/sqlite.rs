@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 pub(crate) const READ_ONLY: OpenFlags =
@@ -62,8 +63,21 @@ pub(crate) fn files_of(path: &Path) -> [PathBuf; 4] {
     })
 }
 
+/// Opens a connection that plans a statement once. Otherwise SQLite plans a statement anew whenever a value is bound that
+/// it compared with the condition of a partial index, which takes far longer than most of our statements.
+pub(crate) fn connect(path: impl AsRef<Path>, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, flags)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(db)
+}
+
+/// Opens a database to write to it, and makes it where there is none.
+pub(crate) fn open_or_make(path: &Path) -> rusqlite::Result<Connection> {
+    connect(path, OpenFlags::default())
+}
+
 pub(crate) fn open_to_write(path: &Path) -> rusqlite::Result<Connection> {
-    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+    connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX))
 }
 
 /// Returns the format of the database at `path`; `None` when there is none.
@@ -82,7 +96,7 @@ pub(crate) fn format_of(
 /// writers cooperate; the file is then read as it is, and the second value is true.
 pub(crate) fn open_or_freeze(path: &Path) -> rusqlite::Result<(Connection, bool)> {
     use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
-    let db = Connection::open_with_flags(path, READ_ONLY)?;
+    let db = connect(path, READ_ONLY)?;
     let looked = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     match looked.map_err(|error| (error.sqlite_error_code(), error)) {
         Ok(_) => Ok((db, false)),
@@ -90,7 +104,7 @@ pub(crate) fn open_or_freeze(path: &Path) -> rusqlite::Result<(Connection, bool)
             let Some(path) = path.to_str() else { return Err(error) };
             let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
             let flags = READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-            Ok((Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?, true))
+            Ok((connect(format!("file:{path}?immutable=1"), flags)?, true))
         }
         Err((_, error)) => Err(error),
     }

@@ -14,7 +14,8 @@ use super::schema::{FORMAT, SCHEMA};
 use super::{deferred, held_back, licences, places, snapshots, sources, state};
 use crate::error::{ManifestError, at};
 use crate::sqlite::{
-    READ_ONLY, format_of, has_tables, open_or_freeze, open_to_read, open_to_write, structure_fault,
+    READ_ONLY, connect, format_of, has_tables, open_or_freeze, open_or_make, open_to_read, open_to_write,
+    structure_fault,
 };
 
 impl Catalogue {
@@ -33,7 +34,7 @@ impl Catalogue {
             kept = removals_of(path).unwrap_or_default();
             remove_all(path)?;
         }
-        let db = Connection::open(path).map_err(fail)?;
+        let db = open_or_make(path).map_err(fail)?;
         db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
         // Whatever a power cut takes from the catalogue is replayed from the manifest.
         db.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
@@ -171,5 +172,5 @@ fn check_unmade(db: &Connection, path: &Path) -> Result<(), ManifestError> {
 
 /// Reads the facts from an older catalogue that no manifest has: the releases that upstream removed.
 fn removals_of(path: &Path) -> rusqlite::Result<Vec<(ReleaseId, UpstreamRemoval, String)>> {
-    removed_upstream(&Connection::open_with_flags(path, READ_ONLY)?)
+    removed_upstream(&connect(path, READ_ONLY)?)
 }

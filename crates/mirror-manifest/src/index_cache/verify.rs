@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::database::{damaged, failed};
 use super::reader::text_of;
 use crate::error::ManifestError;
-use crate::sqlite::{READ_ONLY, structure_fault};
+use crate::sqlite::{READ_ONLY, connect, structure_fault};
 
 /// Checks the structure of a cache, and all lines in it on all processors. Returns the rows whose lines are damaged.
 pub(super) fn damaged_rows(db: &Connection, path: &Path) -> Result<Vec<i64>, ManifestError> {
@@ -33,7 +33,7 @@ pub(super) fn damaged_rows(db: &Connection, path: &Path) -> Result<Vec<i64>, Man
 
 /// Returns the damaged ones among every `parts`th row. The check takes far longer than passing over the other rows.
 fn check_rows(path: &Path, part: usize, parts: usize) -> rusqlite::Result<Vec<i64>> {
-    let db = Connection::open_with_flags(path, READ_ONLY)?;
+    let db = connect(path, READ_ONLY)?;
     let mut statement =
         db.prepare("SELECT id, digest, size, frame FROM index_files WHERE abs(id % ?1) = ?2")?;
     let mut rows = statement.query([as_number(parts), as_number(part)])?;

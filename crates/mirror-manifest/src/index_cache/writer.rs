@@ -8,7 +8,7 @@ use super::state::CacheState;
 use super::{reader, takeover, verify};
 use crate::catalogue::{Catalogue, Change};
 use crate::error::{ManifestError, is_damage};
-use crate::sqlite::files_of;
+use crate::sqlite::{files_of, open_or_make};
 
 /// Pages of the write-ahead log that are collected before they go into the database: 16 MiB. With the 4 MiB that are
 /// SQLite's default, a first run would spend much of its time waiting for the disk.
@@ -82,7 +82,7 @@ impl IndexCacheWriter {
     fn open_at(path: &Path, logs: &[PathBuf], verify: bool) -> Result<(Self, Found), ManifestError> {
         let fail = failed("open", path);
         check_file(path)?;
-        let db = Connection::open(path).map_err(&fail)?;
+        let db = open_or_make(path).map_err(&fail)?;
         let is_made = is_made(&db, path)?;
         db.pragma_update(None, "journal_mode", "WAL").map_err(&fail)?;
         db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(&fail)?;

@@ -109,6 +109,23 @@ fn tells_what_is_left(now: &Catalogue, dir: &Path, serial: u64, state: &BTreeMap
     }
 }
 
+/// Checks that SQLite plans a statement once, whatever is bound to it: these tables have indexes with conditions.
+#[test]
+fn statements_are_not_planned_again_for_other_values() {
+    let dir = tempfile::tempdir().expect("dir");
+    let catalogue = open(dir.path());
+    for select in [
+        "SELECT count(*) FROM held_back WHERE crate = ?1 AND version = ?2 ORDER BY held",
+        "SELECT count(*) FROM offered_before WHERE crate = ?1 AND version = ?2",
+    ] {
+        let mut statement = catalogue.db.prepare(select).expect("prepare");
+        for version in ["1.0.0", "", "2.0.0", ""] {
+            statement.query_row(["a", version], |row| row.get::<_, i64>(0)).expect("count");
+        }
+        assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0, "{select}");
+    }
+}
+
 #[test]
 fn nothing_is_kept_before_the_first_snapshot() {
     let dir = tempfile::tempdir().expect("dir");
