@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 mod advisories;
 mod flags;
+mod memory;
 mod observer;
 mod open_files;
 mod resolve;
@@ -34,6 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    memory::take_small_pages();
     let flags: Flags = match mirror_cli::flags() {
         Ok(flags) => flags,
         Err(end) => return end,
