@@ -306,10 +306,12 @@ impl Catalogue {
     }
 
     pub(super) fn recall(&self, key: &str) -> Result<Option<String>, ManifestError> {
-        self.db
-            .query_row("SELECT value FROM state WHERE key = ?1", [key], |row| row.get(0))
-            .optional()
-            .map_err(self.fail("read the state of"))
+        // A server asks before each look at index lines.
+        let query = || {
+            let mut statement = self.db.prepare_cached("SELECT value FROM state WHERE key = ?1")?;
+            statement.query_row([key], |row| row.get(0)).optional()
+        };
+        query().map_err(self.fail("read the state of"))
     }
 
     fn remember(&mut self, key: &str, value: &str) -> Result<(), ManifestError> {
