@@ -52,21 +52,26 @@ impl MirrorWriter {
         Ok(self.catalogue_mut().snapshot_taken(row, units.changed())?)
     }
 
-    /// Removes all snapshots but the newest `newest`, those that are pinned, and the one that is newest of all. Returns
-    /// the serials of those that were removed. Blocks.
+    /// Removes all snapshots of this mirror but the newest `newest`, those that are pinned, and the one that is newest of
+    /// all. Leaves documents alone that it cannot read or that are another mirror's. Returns the serials of those that were
+    /// removed. Blocks.
     ///
     /// # Errors
     /// When the disk or SQLite fails.
     pub fn retain_snapshots(&mut self, newest: usize) -> Result<Vec<u64>, RepoError> {
-        let dir = self.snapshot_dir();
+        let (dir, newest) = (self.snapshot_dir(), newest.max(1));
         let mut files = dir.list()?;
         files.reverse();
+        let are_few = files.len() <= newest;
         let (mut kept, mut removed) = (Vec::new(), Vec::new());
-        for (place, file) in files.iter().enumerate() {
-            if place < newest.max(1) || file.is_pinned {
-                kept.push(file.serial);
+        let mut ours = 0;
+        for SnapshotFile { serial, is_pinned } in files {
+            let is_ours = are_few || self.is_of_this_mirror(dir.read(serial));
+            ours += usize::from(is_ours);
+            if is_pinned || !is_ours || ours <= newest {
+                kept.push(serial);
             } else {
-                removed.push(file.serial);
+                removed.push(serial);
             }
         }
         // A document whose rows cannot be told any more does less harm than rows without their document.
@@ -76,5 +81,9 @@ impl MirrorWriter {
         }
         removed.sort_unstable();
         Ok(removed)
+    }
+
+    fn is_of_this_mirror(&self, read: Result<Option<Snapshot>, RepoError>) -> bool {
+        read.is_ok_and(|found| found.is_some_and(|snapshot| snapshot.contents().mirror == self.id()))
     }
 }

@@ -379,6 +379,36 @@ fn the_newest_are_kept_and_those_that_are_pinned() {
 }
 
 #[test]
+fn documents_of_other_mirrors_stay_and_take_no_place() {
+    let mut world = world();
+    run(&mut world.mirroring("out")).expect(0);
+    run(&mut world.mirroring("other")).expect(0);
+    let mut grow = |version: &str, out: &str, keep: &str| {
+        world.registry.add("grown", version, version.as_bytes());
+        world.publish();
+        run(world.mirroring(out).args(["--keep-snapshots", keep])).expect(0);
+    };
+    grow("1.0.0", "other", "9");
+    grow("1.1.0", "other", "9");
+    grow("1.2.0", "out", "9");
+    let foreign = ["snapshot-3.json", "snapshot-4.json"];
+    let ours = ["snapshot-1.json", "snapshot-2.json", "snapshot-5.json"];
+    // A document that nobody can read may be anyone's.
+    std::fs::copy(world.document("other", 3), world.path("out/snapshots/snapshot-3.json")).unwrap();
+    std::fs::write(world.path("out/snapshots/snapshot-4.json"), "{").unwrap();
+    world.registry.add("grown", "1.3.0", b"1.3.0");
+    world.publish();
+    run(world.mirroring("out").args(["--keep-snapshots", "3"])).expect(0);
+    let mut all = [&ours[..], &foreign[..]].concat();
+    all.sort_unstable();
+    assert_eq!(world.files("out"), all);
+    world.registry.add("grown", "1.4.0", b"1.4.0");
+    world.publish();
+    run(world.mirroring("out").args(["--keep-snapshots", "1"])).expect(0);
+    assert_eq!(world.files("out"), [&foreign[..], &["snapshot-6.json"]].concat());
+}
+
+#[test]
 fn differences_are_told_by_name() {
     let mut world = world();
     world.registry.add("gone", "1.0.0", b"gone");
