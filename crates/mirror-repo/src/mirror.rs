@@ -156,11 +156,13 @@ impl Mirror {
     }
 
     /// Makes this tell what was offered when a snapshot was taken: everything that is asked for afterwards is about that
-    /// state, as far as its bytes are held and upstream has not deleted them since.
+    /// state, as far as its bytes are held and upstream has not deleted them since. Without a serial, it goes on to tell
+    /// what is offered now.
     ///
     /// # Errors
     /// When there is no such snapshot, the catalogue does not know it, or its document is not the one that was taken.
-    pub fn at_snapshot(mut self, serial: u64) -> Result<Self, RepoError> {
+    pub fn at_snapshot(mut self, serial: Option<u64>) -> Result<Self, RepoError> {
+        let Some(serial) = serial else { return Ok(self) };
         let known = self.catalogue()?.snapshot(serial)?;
         if self.snapshot_dir().find(serial)?.digest() != known.sha256 {
             return Err(RepoError::OtherSnapshot { serial });

@@ -107,10 +107,8 @@ pub struct ExportOutcome {
 /// # Errors
 /// When there is no mirror, another export writes to the same place, or the disk refuses.
 pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<ExportOutcome, ServeError> {
-    let mut mirror = Mirror::open_with(&options.mirror, options.bundles_dir.as_deref(), &options.stores)?;
-    if let Some(serial) = options.snapshot {
-        mirror = mirror.at_snapshot(serial)?;
-    }
+    let mirror = Mirror::open_with(&options.mirror, options.bundles_dir.as_deref(), &options.stores)?
+        .at_snapshot(options.snapshot)?;
     if options.dir.join(".mirror/catalogue.sqlite").exists() {
         return Err(ServeError::ExportIntoMirror { dir: options.dir.clone() });
     }

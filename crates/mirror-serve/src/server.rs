@@ -59,10 +59,8 @@ impl Server {
     pub async fn open(options: &ServeOptions) -> Result<Self, ServeError> {
         let mut options = options.clone();
         options.public_url = options.public_url.as_deref().map(public_url).transpose()?;
-        let mut mirror = Mirror::open_with(&options.mirror, options.bundles_dir.as_deref(), &options.stores)?;
-        if let Some(serial) = options.snapshot {
-            mirror = mirror.at_snapshot(serial)?;
-        }
+        let mirror = Mirror::open_with(&options.mirror, options.bundles_dir.as_deref(), &options.stores)?
+            .at_snapshot(options.snapshot)?;
         let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
         let listen = &options.listen;
         let full = if listen.starts_with(':') { format!("[::]{listen}") } else { listen.clone() };

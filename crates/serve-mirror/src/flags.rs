@@ -123,10 +123,7 @@ impl Source {
     /// Opens the mirror.
     pub(crate) fn open(&self) -> Result<Mirror, ServeError> {
         let mirror = mirror_serve::open(&self.mirror, self.bundles_dir.as_deref())?;
-        Ok(match self.snapshot {
-            Some(serial) => mirror.at_snapshot(serial)?,
-            None => mirror,
-        })
+        Ok(mirror.at_snapshot(self.snapshot)?)
     }
 }
 

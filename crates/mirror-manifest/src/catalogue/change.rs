@@ -117,18 +117,7 @@ mod tests {
     }
 
     fn failed() -> Change {
-        Change::Failed(FailureRow {
-            name: id().name,
-            version: Some(id().version),
-            cksum: None,
-            url: String::new(),
-            kind: "status".to_owned(),
-            error: String::new(),
-            http_status: None,
-            attempts: 1,
-            first_seen: String::new(),
-            last_seen: String::new(),
-        })
+        Change::Failed(FailureRow::once(id(), None))
     }
 
     fn removed_upstream() -> Change {

@@ -416,18 +416,7 @@ mod tests {
     }
 
     fn failed() -> Change {
-        Change::Failed(FailureRow {
-            name: id("a", "1.0.0").name,
-            version: Some(id("a", "1.0.0").version),
-            cksum: None,
-            url: String::new(),
-            kind: "status".to_owned(),
-            error: String::new(),
-            http_status: None,
-            attempts: 1,
-            first_seen: String::new(),
-            last_seen: String::new(),
-        })
+        Change::Failed(FailureRow::once(id("a", "1.0.0"), None))
     }
 
     fn catalogue() -> (tempfile::TempDir, Catalogue) {

@@ -103,5 +103,24 @@ pub struct FailureRow {
     pub last_seen: String,
 }
 
+#[cfg(test)]
+impl FailureRow {
+    /// Returns the row of a release that failed once.
+    pub(crate) fn once(id: ReleaseId, cksum: Option<Sha256>) -> Self {
+        Self {
+            name: id.name,
+            version: Some(id.version),
+            cksum,
+            url: String::new(),
+            kind: "status".to_owned(),
+            error: String::new(),
+            http_status: None,
+            attempts: 1,
+            first_seen: String::new(),
+            last_seen: String::new(),
+        }
+    }
+}
+
 /// The kind of failure of a release that lost its file. A bundle may hold it nevertheless.
 pub const LOST: &str = "lost";

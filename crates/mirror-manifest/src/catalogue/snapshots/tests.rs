@@ -24,19 +24,7 @@ fn held_back(name: &str, version: &str) -> Change {
 
 /// Other bytes are wanted, and could not be fetched.
 fn failed(name: &str, version: &str, byte: u8) -> Change {
-    let ReleaseId { name, version } = id(name, version);
-    Change::Failed(FailureRow {
-        name,
-        version: Some(version),
-        cksum: Some(Sha256::from_bytes([byte; 32])),
-        url: String::new(),
-        kind: "status".to_owned(),
-        error: String::new(),
-        http_status: None,
-        attempts: 1,
-        first_seen: String::new(),
-        last_seen: String::new(),
-    })
+    Change::Failed(FailureRow::once(id(name, version), Some(Sha256::from_bytes([byte; 32]))))
 }
 
 /// Other bytes are wanted, and not fetched yet.
