@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use crate::{api, cargo, cases, features, tidy};
+use crate::{api, browser, cargo, cases, features, tidy};
 
 /// The steps to run.
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,7 @@ enum Step {
     Features,
     Test,
     Cases,
+    Browser,
 }
 
 /// Packages what may be published, without compiling the packages: `cargo xtask proof packages` does that. Offline,
@@ -53,6 +54,7 @@ enum Work {
     Tidy,
     Features,
     Cases,
+    Browser,
 }
 
 impl Step {
@@ -69,6 +71,7 @@ impl Step {
             Self::Features => "features",
             Self::Test => "test",
             Self::Cases => "cases",
+            Self::Browser => "browser",
         }
     }
 
@@ -93,6 +96,7 @@ impl Step {
             Self::Features => Work::Features,
             Self::Test => plain(&["test", "--workspace", "--locked"]),
             Self::Cases => Work::Cases,
+            Self::Browser => Work::Browser,
         }
     }
 
@@ -110,6 +114,7 @@ impl Step {
             Work::Tidy => "cargo xtask tidy".to_owned(),
             Work::Features => "cargo xtask ci features".to_owned(),
             Work::Cases => "cargo xtask cases".to_owned(),
+            Work::Browser => "cargo xtask browser".to_owned(),
         }
     }
 
@@ -128,6 +133,7 @@ impl Step {
             Work::Tidy => tidy::run(root),
             Work::Features => features::run(root),
             Work::Cases => cases::run(root, &cases::Options::default()),
+            Work::Browser => browser::run(root, &browser::Options::default()),
         }
     }
 }
@@ -160,8 +166,8 @@ mod tests {
 
     #[test]
     fn no_choice_means_every_step_once() {
-        use Step::{Api, Cases, Clippy, Deny, Doc, Features, Fmt, Package, Test, Tidy, Unused};
-        let all = [Fmt, Clippy, Doc, Api, Deny, Tidy, Package, Unused, Features, Test, Cases];
+        use Step::{Api, Browser, Cases, Clippy, Deny, Doc, Features, Fmt, Package, Test, Tidy, Unused};
+        let all = [Fmt, Clippy, Doc, Api, Deny, Tidy, Package, Unused, Features, Test, Cases, Browser];
         assert_eq!(plan(&[]), all);
     }
 

@@ -286,10 +286,17 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "TEXT", env = "MIRROR_CONTACT", help_heading = "Network")]
     pub(crate) contact: Option<String>,
 
-    /// Address of the dashboard, /metrics, /api/status and /debug/pprof/; empty disables, `:9090` is all
+    /// Address of the console, /metrics, /api/status and /debug/pprof/; empty disables, `:9090` is all
     /// interfaces. Default 127.0.0.1:9090.
     #[arg(long, value_name = "ADDR", help_heading = "Reports")]
     pub(crate) listen: Option<String>,
+    /// Name under which the console may be reached, beside addresses and `localhost`; repeatable.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Reports")]
+    pub(crate) allow_host: Vec<String>,
+    /// Keep the console for this time after the end, so that an open page or Prometheus sees it. With --dry-run: show its
+    /// result on the console.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, help_heading = "Reports")]
+    pub(crate) linger: Duration,
     #[command(flatten)]
     pub(crate) reports: LogFlags,
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mirror_cli::{Program, Signals};
+use mirror_cli::Program;
 use mirror_sync::snapshot::{self, SigningError};
 use mirror_sync::{Outcome, SyncError};
 use mirror_telemetry::{Listener, Progress, ProgressHandle, RunStats};
@@ -11,6 +11,7 @@ use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
 
 mod advisories;
+mod console;
 mod flags;
 mod memory;
 mod observer;
@@ -229,9 +230,15 @@ async fn run(settings: Settings) -> ExitCode {
     };
     warn_of_policy(&settings);
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
+    console::identify(&stats, &settings);
+    let options = console::options(&settings);
+    let is_shown = !settings.options.dry_run || !settings.linger.is_zero();
     let listener = match &settings.listen {
-        Some(addr) if !settings.options.dry_run => match Listener::start(addr, stats.clone()).await {
-            Ok(listener) => Some(listener),
+        Some(addr) if is_shown => match Listener::start_with(addr, stats.clone(), options).await {
+            Ok(listener) => {
+                tracing::info!("the console is at http://{}/", listener.local_addr());
+                Some(listener)
+            }
             Err(error) if settings.listen_asked => return complain(&error.into(), ExitStatus::Usage),
             Err(error) => {
                 tracing::warn!("no status listener: {error}; use --listen ADDR for another one");
@@ -251,15 +258,21 @@ async fn run(settings: Settings) -> ExitCode {
     if settings.options.dry_run {
         mirror_cli::print(&settings.effective);
     }
-    let reporter = Arc::new(Reporter::new(stats));
-    let result = mirror_sync::download(settings.options.clone(), reporter, cancel).await;
+    let reporter = Arc::new(Reporter::new(Arc::clone(&stats)));
+    let result = mirror_sync::download(settings.options.clone(), reporter, cancel.clone()).await;
     if let Some(progress) = progress {
         progress.finish();
     }
+    let status = match &result {
+        Ok(outcome) => signals.exit_code(outcome.exit_status()),
+        Err(error) => error.kind().exit_status().code(),
+    };
+    console::end(&stats, &result, &settings, status);
+    let code = finish(result, &settings, status);
     if let Some(listener) = listener {
-        listener.shutdown();
+        console::close(listener, settings.linger, &cancel).await;
     }
-    finish(result, &settings, &signals)
+    code
 }
 
 /// Warns of waivers that have ended, which do not count.
@@ -277,11 +290,11 @@ fn warn_of_policy(settings: &Settings) {
     }
 }
 
-fn finish(result: Result<Outcome, SyncError>, settings: &Settings, signals: &Signals) -> ExitCode {
+fn finish(result: Result<Outcome, SyncError>, settings: &Settings, status: u8) -> ExitCode {
     match result {
         Ok(outcome) => {
             mirror_cli::print(&summary::of(&outcome, &settings.options));
-            ExitCode::from(signals.exit_code(outcome.exit_status()))
+            ExitCode::from(status)
         }
         Err(error) => fail(error),
     }

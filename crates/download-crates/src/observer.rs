@@ -16,6 +16,9 @@ use crate::advisories;
 /// Most releases of one kind that are named one by one.
 const MAX_NAMED: u64 = 20;
 
+/// The kind of what a dry run finds that a run could not fetch.
+const WOULD_FAIL: &str = "planned";
+
 /// Counts and logs the events of a run.
 pub(crate) struct Reporter {
     stats: Arc<RunStats>,
@@ -50,6 +53,7 @@ impl FetchObserver for Reporter {
 impl SyncObserver for Reporter {
     fn event(&self, event: SyncEvent<'_>) {
         self.count(&event);
+        self.show(&event);
         self.log(&event);
     }
 }
@@ -79,6 +83,30 @@ impl Reporter {
             SyncEvent::Verified => stats.verified_existing(),
             SyncEvent::Failed { unavailable: true, .. } => stats.unavailable(),
             SyncEvent::Failed { .. } | SyncEvent::CrateFailed { .. } => stats.error(),
+            _ => {}
+        }
+    }
+
+    /// Keeps what the console names one by one.
+    fn show(&self, event: &SyncEvent<'_>) {
+        let stats = &self.stats;
+        match event {
+            SyncEvent::Failed { release, kind, why, acknowledged, .. } => {
+                stats.failure(&release.to_string(), kind, why, *acknowledged);
+            }
+            SyncEvent::CrateFailed { name, kind, why } => stats.failure(name.as_str(), kind, why, false),
+            SyncEvent::WouldFail { release, why } => {
+                stats.failure(&release.to_string(), WOULD_FAIL, why, false);
+            }
+            SyncEvent::WouldFailCrate { name, why } => stats.failure(name.as_str(), WOULD_FAIL, why, false),
+            SyncEvent::Wrong { release, at, .. } => {
+                let place = match at {
+                    Location::Member(member) => format!("bundle {}", member.bundle),
+                    at if at.store() == StoreId::LOOSE => "its file, now in .mirror/quarantine".to_owned(),
+                    at => format!("store {}", at.store().0),
+                };
+                stats.damaged(&release.to_string(), &place);
+            }
             _ => {}
         }
     }

@@ -19,6 +19,10 @@ pub(crate) struct Settings {
     pub(crate) options: DownloadOptions,
     pub(crate) listen: Option<String>,
     pub(crate) listen_asked: bool,
+    /// Names under which the listener answers, beside its addresses.
+    pub(crate) names: Vec<String>,
+    /// The time for which the listener stays after the end.
+    pub(crate) linger: Duration,
     pub(crate) log: LogOptions,
     pub(crate) progress: ProgressOptions,
     /// The effective settings, for a dry run.
@@ -95,6 +99,8 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
             Some(addr) => Some(addr.to_owned()),
         },
         listen_asked: flags.listen.is_some(),
+        names: flags.allow_host.clone(),
+        linger: flags.linger,
         log: flags.reports.log(),
         progress: flags.reports.progress(),
         effective,

@@ -10,6 +10,7 @@ mod patient;
 mod read;
 #[cfg(any(test, feature = "simulator"))]
 pub mod sim;
+mod space;
 mod sync;
 
 pub use append::{AppendLog, FileError};
@@ -25,4 +26,5 @@ pub use open::{
 };
 pub use patient::patient;
 pub use read::{FileReader, ReadAt, ReadPart, SequentialReader, read_exact_at, write_all_at};
+pub use space::{DiskSpace, disk_space};
 pub use sync::{SyncMode, sync, sync_dir};

@@ -16,10 +16,10 @@ mod writer;
 
 #[cfg(feature = "catalogue")]
 pub use catalogue::{
-    BundlesIdentity, Catalogue, Change, DeferredCrate, DeferredGroup, DirRow, FailureRow, GapRow, Held,
-    HeldBackCount, HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST, LicenceRow, Offered,
-    OfferedRow, ReplacedRelease, ReplayReport, SnapshotRow, StatedLicence, UnavailableRow, UnfetchedRow,
-    UnitRow, UpstreamRemoval,
+    BundleCounts, BundlesIdentity, Catalogue, Change, DeferredCrate, DeferredGroup, DirRow, FailureRow,
+    FailureText, GapRow, Held, HeldBackCount, HeldBackRelease, HeldRelease, HeldTotals, IndexCursor, LOST,
+    LicenceRow, Offered, OfferedRow, PlaceCounts, ReplacedRelease, ReplayReport, RunRow, SnapshotRow,
+    StatedLicence, UnavailableRow, UnfetchedRow, UnitRow, UpstreamRemoval,
 };
 pub use error::ManifestError;
 #[cfg(feature = "catalogue")]
@@ -30,7 +30,7 @@ pub use index_cache::{
 pub use reader::{HoldingRecord, InvalidRecord, ManifestLine, ManifestReader, ManifestRecords, read_from};
 pub use record::{
     EXISTING, ManifestRecord, PRUNED, REINSTATED, REMOVED_UPSTREAM, RecordedMember, RecordedPlace,
-    SCHEMA_VERSION, rfc3339, storage_name,
+    SCHEMA_VERSION, millis, rfc3339, storage_name,
 };
 pub use shape::{ManifestShape, manifest_shape};
 pub use writer::{ManifestWriter, OpenReport};

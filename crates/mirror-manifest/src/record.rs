@@ -189,6 +189,12 @@ pub const REMOVED_UPSTREAM: &str = "removed_upstream";
 /// The status of a release that upstream lists again and that is offered again.
 pub const REINSTATED: &str = "reinstated";
 
+/// Parses a time of the manifest, as milliseconds since 1970; `None` for one that cannot be read.
+#[must_use]
+pub fn millis(text: &str) -> Option<u64> {
+    text.parse::<jiff::Timestamp>().ok().and_then(|time| u64::try_from(time.as_millisecond()).ok())
+}
+
 /// Formats a time for the manifest: RFC 3339, UTC, milliseconds.
 #[must_use]
 pub fn rfc3339(time: SystemTime) -> String {

@@ -5,6 +5,7 @@ mod bundles;
 mod change_detector;
 mod error;
 mod gaps;
+mod inspect;
 mod listing;
 mod mirror;
 mod open;
@@ -29,10 +30,11 @@ pub use bytes::Bytes;
 pub use change_detector::MirrorState;
 pub use error::{RepoError, SharedPlace};
 pub use gaps::{Gap, ListedGap, acknowledge_gaps, list_gaps, parse_gaps};
+pub use inspect::{BundleReport, DiskReport, RunReport, RunsReport, SnapshotReport, StorageReport};
 pub use listing::Listing;
 pub use mirror::{Located, Mirror};
 pub use mirror_bundle::{BundleError, BundleReader, OpenBundle, OpenBundles};
-pub use mirror_fs::Fs;
+pub use mirror_fs::{DiskSpace, Fs, disk_space};
 pub use mirror_manifest::{
     Catalogue, DeferredGroup, Held, HeldBackRelease, HeldTotals, IndexCacheReader, IndexCacheReport,
 };

@@ -192,6 +192,8 @@ impl MirrorWriter {
             report.sources_unknown = self.catalogue_mut().take_seen_of(&before).err();
             // A release whose licence is not known is held back until a run has verified it.
             let _ = self.catalogue_mut().take_licences_of(&before);
+            // Without them, only the history that people see is shorter.
+            let _ = self.catalogue_mut().take_runs_of(&before);
         }
         let mut tx = self.begin();
         for (id, kind, seen) in removed_upstream {

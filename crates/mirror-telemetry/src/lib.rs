@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "listener")]
+mod console;
+#[cfg(feature = "listener")]
+mod events;
 mod lines;
 #[cfg(feature = "listener")]
 mod listener;
@@ -10,15 +14,21 @@ mod metrics;
 mod profile;
 #[cfg(feature = "progress")]
 mod progress;
+#[cfg(feature = "listener")]
+mod site;
 mod stats;
 #[cfg(feature = "progress")]
 mod work;
 
 #[cfg(feature = "listener")]
-pub use listener::{ListenError, Listener};
+pub use console::{DiskSpace, Preflight};
+#[cfg(feature = "listener")]
+pub use listener::{ListenError, ListenOptions, Listener, MirrorViews, command_line};
 pub use logging::{
     LogFormat, LogLevel, LogOptions, Logging, ProgressHandle, TelemetryError, flush_log, init_logging,
 };
+#[cfg(feature = "listener")]
+pub use mirror_console::{Ended, RunIdentity};
 #[cfg(feature = "progress")]
 pub use progress::{Progress, ProgressOptions};
 pub use stats::{Activity, Offer, Phase, RunStats, Snapshot};

@@ -3,19 +3,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mirror_console::Guard;
 use mirror_listen::{Connections, accept};
 use mirror_types::redacted;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{metrics, status_json};
+use crate::console::DiskSpace;
 use crate::profile;
+use crate::site::{Site, keep_current};
 use crate::stats::RunStats;
 
 /// The limits on clients.
@@ -34,8 +33,6 @@ const LIMITS: Limits = Limits {
     head: Duration::from_secs(10),
     lifetime: Duration::from_secs(profile::LONGEST_S + 60),
 };
-const DASHBOARD: &str = include_str!("dashboard.html");
-const INDEX: &str = include_str!("pprof.html");
 
 /// An error while starting the listener.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +42,46 @@ pub struct ListenError {
     source: std::io::Error,
 }
 
-/// Serves the dashboard, `/metrics`, `/api/status` and `/debug/pprof/` over HTTP/1.1, read-only.
-/// Bound to a loopback address, it answers only requests that name this machine, so that no page in
-/// a browser can read it under another name.
+/// Answers questions about the mirror of a run, for its console.
+pub trait MirrorViews: Send + Sync + 'static {
+    /// Returns what the mirror holds, and where, as JSON. Blocks.
+    ///
+    /// # Errors
+    /// The reason why that cannot be read, in one line.
+    fn storage(&self) -> Result<String, String>;
+    /// Returns its runs and snapshots as JSON. Blocks.
+    ///
+    /// # Errors
+    /// The reason why that cannot be read, in one line.
+    fn runs(&self) -> Result<String, String>;
+    /// Returns the room on its disk; `None` where that is not known. Blocks.
+    fn disk(&self) -> Option<DiskSpace>;
+}
+
+/// The options of a listener.
+#[derive(Default, Clone)]
+#[non_exhaustive]
+pub struct ListenOptions {
+    /// Names under which it answers, beside its addresses and `localhost`.
+    pub names: Vec<String>,
+    /// The mirror of the run.
+    pub mirror: Option<Arc<dyn MirrorViews>>,
+}
+
+impl std::fmt::Debug for ListenOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListenOptions").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// Serves the console, `/metrics`, `/api/` and `/debug/pprof/` over HTTP/1.1, read-only. It answers only requests that
+/// name one of its addresses or an allowed name, so that no page of another site can read it through a browser. Only
+/// `/metrics` is there under any name, unless the listener is bound to a loopback address.
 #[derive(Debug)]
 pub struct Listener {
     addr: SocketAddr,
     stop: CancellationToken,
+    site: Arc<Site>,
 }
 
 impl Listener {
@@ -60,30 +90,58 @@ impl Listener {
     /// # Errors
     /// Fails when the address cannot be bound.
     pub async fn start(addr: &str, stats: Arc<RunStats>) -> Result<Self, ListenError> {
+        Self::start_with(addr, stats, ListenOptions::default()).await
+    }
+
+    /// Listens on `addr` as [`Listener::start`] does, with options.
+    ///
+    /// # Errors
+    /// Fails when the address cannot be bound.
+    pub async fn start_with(
+        addr: &str,
+        stats: Arc<RunStats>,
+        options: ListenOptions,
+    ) -> Result<Self, ListenError> {
         let full = if addr.starts_with(':') { format!("0.0.0.0{addr}") } else { addr.to_owned() };
         let fail = |source| ListenError { addr: addr.to_owned(), source };
         let socket = TcpListener::bind(&full).await.map_err(fail)?;
         let bound = socket.local_addr().map_err(fail)?;
-        Ok(Self::on(socket, bound, stats, LIMITS))
+        Ok(Self::on(socket, bound, stats, options, LIMITS))
     }
 
-    fn on(socket: TcpListener, addr: SocketAddr, stats: Arc<RunStats>, limits: Limits) -> Self {
+    fn on(
+        socket: TcpListener,
+        addr: SocketAddr,
+        stats: Arc<RunStats>,
+        options: ListenOptions,
+        limits: Limits,
+    ) -> Self {
         stats.requests().record_durations();
         let stop = CancellationToken::new();
+        let guard = Guard::new(addr, &options.names);
+        let site = Arc::new(Site::new(stats, guard, options.mirror));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(keep_current(Arc::clone(&site))));
         let places = Arc::new(Semaphore::new(limits.connections));
-        let clients = Clients { places, bound: addr, stats, limits, stop: stop.clone() };
+        let clients = Clients { places, site: Arc::clone(&site), limits, stop: stop.clone() };
         tokio::spawn({
             let stop = stop.clone();
             // Every connection ends with the listener.
             async move { accept(socket, &clients, &stop, Duration::ZERO).await }
         });
-        Self { addr, stop }
+        Self { addr, stop, site }
     }
 
     /// Returns the address on which it listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Stops listening and closes all connections, once open pages have the last status, but within a second.
+    pub async fn finish(self) {
+        let last = self.site.status();
+        self.site.close_events(&last).await;
+        self.stop.cancel();
     }
 
     /// Stops listening and closes all connections.
@@ -95,8 +153,7 @@ impl Listener {
 /// The clients of a listener.
 struct Clients {
     places: Arc<Semaphore>,
-    bound: SocketAddr,
-    stats: Arc<RunStats>,
+    site: Arc<Site>,
     limits: Limits,
     stop: CancellationToken,
 }
@@ -114,19 +171,18 @@ impl Connections for Clients {
         stream: TcpStream,
         place: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + use<> + 'static {
-        let (stats, stop) = (self.stats.clone(), self.stop.clone());
-        let (bound, limits) = (self.bound, self.limits);
+        let (site, stop, limits) = (Arc::clone(&self.site), self.stop.clone(), self.limits);
         async move {
-            stop.run_until_cancelled(serve(stream, bound, stats, limits)).await;
+            stop.run_until_cancelled(serve(stream, site, limits)).await;
             drop(place);
         }
     }
 }
 
-async fn serve(stream: TcpStream, bound: SocketAddr, stats: Arc<RunStats>, limits: Limits) {
+async fn serve(stream: TcpStream, site: Arc<Site>, limits: Limits) {
     let service = service_fn(move |request| {
-        let stats = stats.clone();
-        async move { Ok::<_, Infallible>(answer(&request, bound, &stats).await) }
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(site.answer(&request).await) }
     });
     // A time before 1970 cannot be a date in headers.
     let has_date = std::time::SystemTime::now() >= std::time::UNIX_EPOCH;
@@ -149,88 +205,10 @@ async fn serve(stream: TcpStream, bound: SocketAddr, stats: Arc<RunStats>, limit
     }
 }
 
-/// An answer to a request.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) kind: &'static str,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Answer {
-    pub(crate) fn new(kind: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status: StatusCode::OK, kind, body: body.into() }
-    }
-
-    /// Refuses, with the reason.
-    pub(crate) fn no(status: StatusCode, reason: &str) -> Self {
-        Self { status, kind: "text/plain; charset=utf-8", body: format!("{reason}\n").into_bytes() }
-    }
-}
-
-async fn answer(request: &Request<Incoming>, bound: SocketAddr, stats: &RunStats) -> Response<Full<Bytes>> {
-    let answer = if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        Answer::no(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered")
-    } else if !names_this_machine(request.headers(), bound) {
-        Answer::no(StatusCode::FORBIDDEN, "this listener answers only requests that name this machine")
-    } else {
-        route(request, stats).await
-    };
-    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
-    *response.status_mut() = answer.status;
-    let headers = response.headers_mut();
-    if answer.status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-    }
-    for (name, value) in [
-        (header::CONTENT_TYPE, answer.kind),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-             frame-ancestors 'none'",
-        ),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-async fn route(request: &Request<Incoming>, stats: &RunStats) -> Answer {
-    const HTML: &str = "text/html; charset=utf-8";
-    let query = request.uri().query().unwrap_or_default();
-    match request.uri().path() {
-        "/" => Answer::new(HTML, DASHBOARD),
-        "/metrics" => Answer::new("text/plain; version=0.0.4; charset=utf-8", metrics(stats)),
-        "/api/status" => Answer::new("application/json", status_json(stats)),
-        "/debug/pprof" | "/debug/pprof/" => Answer::new(HTML, INDEX),
-        "/debug/pprof/cmdline" => Answer::new("text/plain; charset=utf-8", command_line()),
-        "/debug/pprof/profile" => profile::protobuf(query).await,
-        "/debug/pprof/flamegraph" => profile::flame_graph(query).await,
-        "/debug/pprof/heap" => profile::heap().await,
-        _ => Answer::no(StatusCode::NOT_FOUND, "see /, /metrics, /api/status and /debug/pprof/"),
-    }
-}
-
-/// Returns the command line: arguments separated by NUL bytes, as Go's tools expect them, addresses without secrets.
-fn command_line() -> Vec<u8> {
-    let arguments: Vec<_> = std::env::args_os().map(|word| redacted(&word.to_string_lossy())).collect();
-    arguments.join("\0").into_bytes()
-}
-
-fn names_this_machine(headers: &HeaderMap, bound: SocketAddr) -> bool {
-    if !bound.ip().to_canonical().is_loopback() {
-        return true;
-    }
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let host = host.to_str().unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => name,
-        _ => host,
-    };
-    name.eq_ignore_ascii_case("localhost")
-        || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+/// Returns the words of the command line, addresses without their secrets.
+#[must_use]
+pub fn command_line() -> Vec<String> {
+    std::env::args_os().map(|word| redacted(&word.to_string_lossy())).collect()
 }
 
 #[cfg(test)]
@@ -239,36 +217,12 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_loopback_listener_refuses_other_names() {
-        let named = |host: &str, bound: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, host.parse().expect("header"));
-            names_this_machine(&headers, bound.parse().expect("address"))
-        };
-        for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "[::1]", "127.0.0.2"] {
-            assert!(named(host, "127.0.0.1:9090"), "{host}");
-        }
-        for host in ["attacker.test", "attacker.test:9090", "localhost.attacker.test", "10.0.0.1:9090", ""] {
-            assert!(!named(host, "127.0.0.1:9090"), "{host}");
-        }
-        assert!(!named("attacker.test", "[::ffff:127.0.0.1]:9090"));
-        assert!(named("mirror.lan:9090", "0.0.0.0:9090"));
-
-        let mut headers = HeaderMap::new();
-        let bound = "127.0.0.1:9090".parse().expect("address");
-        assert!(!names_this_machine(&headers, bound), "no name at all");
-        headers.append(header::HOST, HeaderValue::from_static("localhost"));
-        headers.append(header::HOST, HeaderValue::from_static("attacker.test"));
-        assert!(!names_this_machine(&headers, bound), "two names");
-    }
-
     async fn limited(change: impl FnOnce(&mut Limits)) -> Listener {
         let mut limits = LIMITS;
         change(&mut limits);
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let addr = socket.local_addr().expect("address");
-        Listener::on(socket, addr, RunStats::new("0"), limits)
+        Listener::on(socket, addr, RunStats::new("0"), ListenOptions::default(), limits)
     }
 
     async fn connected(listener: &Listener) -> TcpStream {

@@ -1,4 +1,4 @@
-//! Renders `/metrics` and `/api/status` from [`RunStats`].
+//! Renders `/metrics` from [`RunStats`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,30 +28,6 @@ const BUCKETS_S: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 
 /// Samples between two upkeeps of the recorder, 16 bytes each.
 const UPKEEP_AFTER: u64 = 4096;
-
-/// Renders the counters as JSON: the fields of the source system, and more.
-pub(crate) fn status_json(stats: &RunStats) -> String {
-    let now = stats.snapshot();
-    serde_json::json!({
-        "version": stats.version,
-        "processed": now.processed,
-        "ok": now.ok,
-        "errors": now.errors,
-        "downloaded": now.downloaded,
-        "existing": now.existing,
-        "verified_existing": now.verified_existing,
-        "uptime_sec": now.uptime.as_secs(),
-        "rate_per_sec": format!("{:.1}", now.rate_per_sec),
-        "planned": now.planned,
-        "unavailable": now.unavailable,
-        "bytes": now.bytes,
-        "inflight": now.inflight,
-        "concurrency": now.concurrency,
-        "eta_sec": now.eta.map(|eta| eta.as_secs()),
-        "phase": now.phase.as_str(),
-    })
-    .to_string()
-}
 
 /// Renders the counters in Prometheus' text format, version 0.0.4.
 pub(crate) fn metrics(stats: &RunStats) -> String {

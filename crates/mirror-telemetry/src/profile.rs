@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::listener::Answer;
+use crate::site::Answer;
 
 /// The longest profile, seconds.
 pub(crate) const LONGEST_S: u64 = 300;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use mirror_types::Rule;
 
 #[cfg(feature = "listener")]
+use crate::console::ConsoleState;
+#[cfg(feature = "listener")]
 use crate::metrics::Requests;
 
 /// The phase of a run.
@@ -90,6 +92,8 @@ pub struct RunStats {
     offer: Mutex<Option<Offer>>,
     #[cfg(feature = "listener")]
     requests: Mutex<Requests>,
+    #[cfg(feature = "listener")]
+    console: Mutex<ConsoleState>,
 }
 
 /// The effect of a policy on a mirror, as it was judged last.
@@ -172,6 +176,8 @@ impl RunStats {
             offer: Mutex::default(),
             #[cfg(feature = "listener")]
             requests: Mutex::default(),
+            #[cfg(feature = "listener")]
+            console: Mutex::default(),
         })
     }
 
@@ -278,6 +284,16 @@ impl RunStats {
     #[cfg(feature = "listener")]
     pub(crate) fn requests(&self) -> std::sync::MutexGuard<'_, Requests> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(feature = "listener")]
+    pub(crate) fn console(&self) -> std::sync::MutexGuard<'_, ConsoleState> {
+        self.console.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(feature = "listener")]
+    pub(crate) fn uptime(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// Returns the current counters.

@@ -31,12 +31,13 @@ pub(super) struct KnownTables {
     pub(super) deferred: Cell<bool>,
     pub(super) licences: Cell<bool>,
     pub(super) snapshots: Cell<bool>,
+    pub(super) runs: Cell<bool>,
 }
 
 impl KnownTables {
     pub(super) fn all() -> Self {
         let known = || Cell::new(true);
-        Self { held_back: known(), deferred: known(), licences: known(), snapshots: known() }
+        Self { held_back: known(), deferred: known(), licences: known(), snapshots: known(), runs: known() }
     }
 }
 

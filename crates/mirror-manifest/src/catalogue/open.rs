@@ -11,7 +11,7 @@ use super::files::{check_head, check_plain, remove_all};
 use super::held::removed_upstream;
 use super::rows::UpstreamRemoval;
 use super::schema::{FORMAT, SCHEMA};
-use super::{deferred, held_back, licences, places, snapshots, sources, state};
+use super::{deferred, held_back, licences, places, runs, snapshots, sources, state};
 use crate::error::{ManifestError, at};
 use crate::sqlite::{
     READ_ONLY, connect, format_of, has_tables, open_or_freeze, open_or_make, open_to_read, open_to_write,
@@ -53,6 +53,7 @@ impl Catalogue {
         db.execute_batch(deferred::SCHEMA).map_err(fail)?;
         db.execute_batch(licences::SCHEMA).map_err(fail)?;
         db.execute_batch(snapshots::SCHEMA).map_err(fail)?;
+        db.execute_batch(runs::SCHEMA).map_err(fail)?;
         sources::upgrade(&db).map_err(fail)?;
         places::upgrade(&db).map_err(fail)?;
         let mut catalogue = Self {

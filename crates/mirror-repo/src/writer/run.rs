@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::SystemTime;
 
-use mirror_manifest::{Catalogue, IndexCacheReport, IndexCacheWriter};
+use mirror_manifest::{Catalogue, IndexCacheReport, IndexCacheWriter, RunRow};
 use mirror_store::Store;
 use mirror_types::{ReleaseId, StoreId};
 
@@ -120,6 +120,15 @@ impl MirrorWriter {
             bundle_lines::write(&self.catalogue, &self.store.state_dir(), self.bundles_dir(), changed)?;
         }
         self.record_dir_times()
+    }
+
+    /// Records the run in the history of the mirror, as its last step. The id is filled in.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn record_run(&mut self, run: RunRow) -> Result<(), RepoError> {
+        let run = RunRow { id: self.recorder.run_id.clone(), ..run };
+        Ok(self.catalogue.record_run(&run)?)
     }
 
     /// Scans the tree again, so that the next run need not list the directories that this one wrote to. Returns what is

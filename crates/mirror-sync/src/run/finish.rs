@@ -1,9 +1,10 @@
 //! The end of a run: steps and reports that need everything to be committed.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mirror_git::IndexSource;
+use mirror_manifest::RunRow;
 use mirror_repo::{Gap, MirrorWriter};
 use mirror_types::{CrateName, ExitStatus, Rule};
 use tokio_util::sync::CancellationToken;
@@ -133,7 +134,32 @@ pub(crate) fn finish(
             }
         }
     }
+    mirror.record_run(row_of(&outcome, began.elapsed()))?;
     Ok(outcome)
+}
+
+/// Returns the row of a run that ends now, for the history of the mirror.
+fn row_of(outcome: &Outcome, took: Duration) -> RunRow {
+    let state = match outcome.exit_status() {
+        ExitStatus::Complete => "complete",
+        ExitStatus::Interrupted => "stopped",
+        ExitStatus::Integrity => "damage",
+        ExitStatus::Origin => "given-up",
+        _ => "missing",
+    };
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let ended_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms);
+    RunRow {
+        began_ms: ended_ms.saturating_sub(ms(took)),
+        ended_ms,
+        state: state.to_owned(),
+        downloaded: outcome.downloaded,
+        bytes: outcome.bytes,
+        failed: outcome.failed + outcome.unavailable - outcome.acknowledged,
+        verified: outcome.verified_existing,
+        snapshot: outcome.snapshot,
+        ..RunRow::default()
+    }
 }
 
 /// Opens the local index again, if it is still the one that the run went through.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::listener::Answer;
+use crate::site::Answer;
 
 pub(super) async fn protobuf(_: Duration) -> Answer {
     let why = if cfg!(unix) {

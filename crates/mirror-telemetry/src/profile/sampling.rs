@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::flame::Flame;
 use super::proto;
-use crate::listener::Answer;
+use crate::site::Answer;
 
 /// Samples per second of CPU time: a prime, so that samples do not coincide with common timers.
 const FREQUENCY_HZ: i32 = 199;

@@ -8,7 +8,7 @@ mod samples;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirror_telemetry::{Listener, Phase, RunStats};
+use mirror_telemetry::{DiskSpace, Ended, ListenOptions, Listener, MirrorViews, Phase, RunStats};
 use mirror_testkit::check_metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -187,28 +187,132 @@ async fn only_reading_is_allowed_and_only_under_this_machines_name() {
 }
 
 #[tokio::test]
-async fn the_dashboard_loads_nothing_from_elsewhere() {
+async fn the_console_is_one_page_with_a_strict_policy() {
     let (listener, _stats) = start().await;
     let got = get(&listener, "/").await;
-    assert!(got.head.contains("content-security-policy: default-src 'none'"), "{}", got.head);
+    let policy = got.head.lines().find(|line| line.starts_with("content-security-policy:")).unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'sha256-"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
     assert!(got.head.contains("x-content-type-options: nosniff"), "{}", got.head);
+    assert!(got.head.contains("cross-origin-resource-policy: same-origin"), "{}", got.head);
+    assert_eq!(got.text(), mirror_console::page());
     let status = get(&listener, "/api/status").await;
     assert!(status.head.contains("cache-control: no-store"), "{}", status.head);
-    // The page shows every field of the status.
-    let json: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
-    let page = got.text();
-    for key in json.as_object().unwrap().keys().filter(|key| *key != "ok") {
-        assert!(page.contains(&format!("\"{key}\"")) || page.contains(&format!("now.{key}")), "{key}");
-    }
-    assert!(page.contains("href=\"/metrics\""));
-    assert!(page.contains("/api/status") && page.contains("/debug/pprof/"));
-    for outside in ["http://", "https://", "innerHTML", "src="] {
-        assert!(!page.contains(outside), "{outside}");
-    }
     assert!(get(&listener, "/debug/pprof/").await.text().contains("flamegraph"));
     let command = get(&listener, "/debug/pprof/cmdline").await;
     let arguments: Vec<String> = std::env::args().collect();
     assert_eq!(command.text().split('\0').collect::<Vec<_>>(), arguments);
     assert_eq!(get(&listener, "/debug/pprof/heap").await.status, 501);
     assert_eq!(get(&listener, "/nowhere").await.status, 404);
+}
+
+#[tokio::test]
+async fn every_path_of_the_console_is_guarded() {
+    let (listener, _stats) = start().await;
+    let paths = ["/", "/api/status", "/api/events", "/api/history", "/api/failures", "/api/verification"];
+    for path in paths.into_iter().chain(["/api/preflight", "/metrics", "/debug/pprof/"]) {
+        let line = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n");
+        let refused = send(&listener, &format!("{line}Host: attacker.test\r\n\r\n")).await;
+        assert_eq!(refused.status, 403, "{path}");
+        assert!(
+            refused.text().starts_with("attacker.test is not a name of this server"),
+            "{}",
+            refused.text()
+        );
+        let foreign = format!("{line}Host: localhost\r\nOrigin: http://attacker.test\r\n\r\n");
+        assert_eq!(send(&listener, &foreign).await.status, 403, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_listener_for_others_gives_metrics_under_any_name_and_the_rest_under_allowed_ones() {
+    let mut options = ListenOptions::default();
+    options.names = vec!["mirror.lan".to_owned()];
+    let listener = Listener::start_with("0.0.0.0:0", RunStats::new("1"), options).await.unwrap();
+    let port = listener.local_addr().port();
+    let status = async |path: &str, host: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text[9..12].to_owned()
+    };
+    assert_eq!(status("/metrics", "any.test").await, "200");
+    assert_eq!(status("/api/status", "any.test").await, "403");
+    assert_eq!(status("/api/status", &format!("mirror.lan:{port}")).await, "200");
+    assert_eq!(status("/", "10.1.2.3").await, "200");
+}
+
+/// Reads from an event stream until its text contains `what`.
+async fn read_until(stream: &mut TcpStream, what: &str) -> String {
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains(what) {
+        assert_ne!(stream.read_buf(&mut text).await.unwrap(), 0, "{}", String::from_utf8_lossy(&text));
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn events_bring_the_status_until_the_run_has_ended() {
+    let (listener, stats) = start().await;
+    let mut stream = TcpStream::connect(listener.local_addr()).await.unwrap();
+    stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let head = read_until(&mut stream, "event: status\ndata: {").await;
+    assert!(head.to_lowercase().contains("content-type: text/event-stream"), "{head}");
+    stats.downloaded(7);
+    read_until(&mut stream, "\"downloaded\":1").await;
+    let mut ended = Ended::default();
+    ended.summary = "that was it".to_owned();
+    stats.end(ended, 0);
+    let (text, ()) = tokio::join!(read_until(&mut stream, "\"phase\":\"done\""), listener.finish());
+    assert!(text.contains("that was it"), "{text}");
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_reading_holds_up_neither_the_run_nor_its_end() {
+    let (listener, stats) = start().await;
+    let mut stuck = TcpStream::connect(listener.local_addr()).await.unwrap();
+    stuck.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    read_until(&mut stuck, "event: status").await;
+    stats.downloaded(1);
+    let begun = std::time::Instant::now();
+    listener.finish().await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// A mirror that counts the looks at it.
+#[derive(Default)]
+struct Shown(std::sync::atomic::AtomicU64);
+
+impl MirrorViews for Shown {
+    fn storage(&self) -> Result<String, String> {
+        Ok(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string())
+    }
+    fn runs(&self) -> Result<String, String> {
+        Err("the catalogue is damaged".to_owned())
+    }
+    fn disk(&self) -> Option<DiskSpace> {
+        Some(DiskSpace::new(100, 1, None))
+    }
+}
+
+#[tokio::test]
+async fn the_mirror_is_looked_at_once_for_many_who_ask() {
+    let mut options = ListenOptions::default();
+    options.mirror = Some(Arc::new(Shown::default()));
+    let stats = RunStats::new("1");
+    let listener = Listener::start_with("127.0.0.1:0", stats.clone(), options).await.unwrap();
+    let (one, other) = tokio::join!(get(&listener, "/api/storage"), get(&listener, "/api/storage"));
+    assert_eq!((one.text(), other.text()), ("0", "0"));
+    let failed = get(&listener, "/api/runs").await;
+    assert_eq!((failed.status, failed.text()), (503, "the catalogue is damaged\n"));
+    loop {
+        let json: serde_json::Value =
+            serde_json::from_slice(&get(&listener, "/api/status").await.body).unwrap();
+        if json["verdict"]["headline"] == "The disk is nearly full" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

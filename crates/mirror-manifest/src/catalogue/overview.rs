@@ -1,0 +1,150 @@
+//! Counts of what a catalogue has, for people who look at the mirror.
+
+use super::columns::size;
+use super::database::Catalogue;
+use crate::error::ManifestError;
+
+/// Where releases are held: a release in two places counts in both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlaceCounts {
+    /// Releases.
+    pub releases: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Releases that are loose files.
+    pub loose: u64,
+    /// Releases in bundles.
+    pub bundled: u64,
+    /// Releases in other stores.
+    pub elsewhere: u64,
+}
+
+/// The part of a bundle that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BundleCounts {
+    /// The number of the bundle.
+    pub number: u32,
+    /// Held releases in it.
+    pub releases: u64,
+}
+
+/// A failure of the ledger, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureText {
+    /// The crate.
+    pub name: String,
+    /// The version; empty for a whole crate.
+    pub version: String,
+    /// The kind.
+    pub kind: String,
+    /// The message of the last attempt.
+    pub error: String,
+    /// When it was seen last, RFC 3339.
+    pub last_seen: String,
+}
+
+impl Catalogue {
+    /// Counts the held releases by place. The time grows with their number.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn place_counts(&self) -> Result<PlaceCounts, ManifestError> {
+        let elsewhere = if self.has_places { "coalesce(sum(elsewhere <> 0), 0)" } else { "0" };
+        let count = format!(
+            "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(loose <> 0), 0), count(bundle), {elsewhere} FROM releases"
+        );
+        let query = || {
+            self.db.query_row(&count, [], |row| {
+                let [releases, bytes, loose, bundled, elsewhere] =
+                    [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?].map(size);
+                Ok(PlaceCounts { releases, bytes, loose, bundled, elsewhere })
+            })
+        };
+        query().map_err(self.fail("count what is held in"))
+    }
+
+    /// Counts the held releases of each bundle, by number. The time grows with the number of releases.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn bundle_counts(&self) -> Result<Vec<BundleCounts>, ManifestError> {
+        let query = || {
+            let count = "SELECT bundle, count(*) FROM releases WHERE bundle IS NOT NULL GROUP BY bundle ORDER BY bundle";
+            let mut statement = self.db.prepare(count)?;
+            let rows = statement
+                .query_map([], |row| Ok(BundleCounts { number: row.get(0)?, releases: size(row.get(1)?) }))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("count what is held in"))
+    }
+
+    /// Counts the failures of the ledger.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn failure_count(&self) -> Result<u64, ManifestError> {
+        let query = || self.db.query_row("SELECT count(*) FROM failures", [], |row| row.get(0));
+        query().map(size).map_err(self.fail("read the failures of"))
+    }
+
+    /// Passes the failures of the ledger to `visit`, by crate and version, each with whether a person has acknowledged it.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn failure_texts(&self, visit: &mut dyn FnMut(&FailureText, bool)) -> Result<(), ManifestError> {
+        let known = if self.has_seen {
+            "EXISTS (SELECT 1 FROM gaps WHERE gaps.crate = failures.crate AND gaps.version = failures.version)"
+        } else {
+            "0"
+        };
+        let select =
+            format!("SELECT crate, version, kind, error, last_seen, {known} FROM failures ORDER BY 1, 2");
+        let mut query = || {
+            let mut statement = self.db.prepare(&select)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let text = FailureText {
+                    name: row.get(0)?,
+                    version: row.get(1)?,
+                    kind: row.get(2)?,
+                    error: row.get(3)?,
+                    last_seen: row.get(4)?,
+                };
+                visit(&text, row.get(5)?);
+            }
+            Ok(())
+        };
+        query().map_err(self.fail("read the failures of"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mirror_types::{Location, Locations, MemberLocation, ReleaseId, Sha256};
+
+    use super::*;
+    use crate::{Change, HeldRelease};
+
+    #[test]
+    fn releases_count_in_every_place() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
+        assert_eq!(catalogue.place_counts().expect("counts"), PlaceCounts::default());
+        let member = MemberLocation::tar(3, 0, 9);
+        let held = |version: &str, locations: Locations| {
+            let id =
+                ReleaseId { name: "a".parse().expect("name"), version: version.parse().expect("version") };
+            let release = HeldRelease { id, sha256: Sha256::from_bytes([7; 32]), size: 5, locations };
+            Change::Held { release, source: 0 }
+        };
+        let changes = [
+            held("1.0.0", Location::LOOSE.into()),
+            held("2.0.0", member.into()),
+            held("3.0.0", Locations::of(true, Some(member))),
+        ];
+        catalogue.apply(&changes).expect("apply");
+        let counts = PlaceCounts { releases: 3, bytes: 15, loose: 2, bundled: 2, elsewhere: 0 };
+        assert_eq!(catalogue.place_counts().expect("counts"), counts);
+        assert_eq!(catalogue.bundle_counts().expect("counts"), [BundleCounts { number: 3, releases: 2 }]);
+    }
+}

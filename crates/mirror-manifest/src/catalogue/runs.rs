@@ -1,0 +1,162 @@
+//! The runs that changed or looked through the mirror, newest last.
+
+use rusqlite::{Row, params};
+
+use super::columns::{number, size};
+use super::database::Catalogue;
+use crate::error::ManifestError;
+
+/// A table beside the others, so that an earlier catalogue gets it without a rebuild. Times are milliseconds since 1970.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT NOT NULL, began_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL, state TEXT NOT NULL,
+    downloaded INTEGER NOT NULL, bytes INTEGER NOT NULL, failed INTEGER NOT NULL, verified INTEGER NOT NULL,
+    snapshot INTEGER,
+    PRIMARY KEY (began_ms, id)
+) WITHOUT ROWID;
+";
+
+/// Most runs that are kept: some years of nights.
+const MAX_RUNS: usize = 1_000;
+
+/// A run that came to an end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunRow {
+    /// Its id, as in the records of the manifest.
+    pub id: String,
+    /// Milliseconds since 1970 at which it began.
+    pub began_ms: u64,
+    /// Milliseconds since 1970 at which it ended.
+    pub ended_ms: u64,
+    /// How it ended, in a word.
+    pub state: String,
+    /// Releases that it downloaded.
+    pub downloaded: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Releases that it could not get.
+    pub failed: u64,
+    /// Held releases that it hashed again.
+    pub verified: u64,
+    /// The serial of the newest snapshot at its end.
+    pub snapshot: Option<u64>,
+}
+
+fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    Ok(RunRow {
+        id: row.get(0)?,
+        began_ms: size(row.get(1)?),
+        ended_ms: size(row.get(2)?),
+        state: row.get(3)?,
+        downloaded: size(row.get(4)?),
+        bytes: size(row.get(5)?),
+        failed: size(row.get(6)?),
+        verified: size(row.get(7)?),
+        snapshot: row.get::<_, Option<i64>>(8)?.map(size),
+    })
+}
+
+impl Catalogue {
+    fn has_runs(&self) -> rusqlite::Result<bool> {
+        self.has_table(&self.tables.runs, "runs")
+    }
+
+    /// Returns the newest `most` runs, newest first.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn runs(&self, most: usize) -> Result<Vec<RunRow>, ManifestError> {
+        let query = || {
+            if !self.has_runs()? {
+                return Ok(Vec::new());
+            }
+            let select = "SELECT id, began_ms, ended_ms, state, downloaded, bytes, failed, verified, snapshot
+                FROM runs ORDER BY began_ms DESC, id LIMIT ?1";
+            let mut statement = self.db.prepare_cached(select)?;
+            let rows = statement.query_map([number(most as u64)], run_row)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.fail("read the runs of"))
+    }
+
+    /// Records a run that ended. Old ones make room.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn record_run(&mut self, run: &RunRow) -> Result<(), ManifestError> {
+        let fail = self.fail("write to");
+        let mut write = || {
+            let to = self.db.transaction()?;
+            let [began, ended, downloaded, bytes, failed, verified] =
+                [run.began_ms, run.ended_ms, run.downloaded, run.bytes, run.failed, run.verified].map(number);
+            to.execute(
+                "INSERT OR REPLACE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                params![
+                    run.id,
+                    began,
+                    ended,
+                    run.state,
+                    downloaded,
+                    bytes,
+                    failed,
+                    verified,
+                    run.snapshot.map(number)
+                ],
+            )?;
+            to.execute(
+                "DELETE FROM runs WHERE began_ms < (SELECT began_ms FROM runs ORDER BY began_ms DESC LIMIT 1 OFFSET ?1)",
+                [number(MAX_RUNS as u64 - 1)],
+            )?;
+            to.commit()
+        };
+        write().map_err(fail)
+    }
+
+    /// Copies the runs of another catalogue of the same mirror: no manifest says how they ended.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn take_runs_of(&mut self, other: &Self) -> Result<(), ManifestError> {
+        other.runs(MAX_RUNS)?.iter().try_for_each(|run| self.record_run(run))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(n: u64) -> RunRow {
+        RunRow {
+            id: format!("run{n}"),
+            began_ms: n,
+            ended_ms: n + 5,
+            state: "complete".to_owned(),
+            ..RunRow::default()
+        }
+    }
+
+    #[test]
+    fn the_newest_runs_are_kept_and_read_newest_first() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
+        let most = MAX_RUNS as u64;
+        (1..=most + 5).for_each(|n| catalogue.record_run(&run(n)).expect("recorded"));
+        assert_eq!(catalogue.runs(2).expect("runs"), [run(most + 5), run(most + 4)]);
+        assert_eq!(catalogue.runs(MAX_RUNS * 2).expect("runs").len(), MAX_RUNS);
+        let mut other = Catalogue::open(&dir.path().join("other.sqlite")).expect("open");
+        other.take_runs_of(&catalogue).expect("taken");
+        assert_eq!(other.runs(1).expect("runs"), [run(most + 5)]);
+    }
+
+    #[test]
+    fn a_catalogue_of_before_has_no_runs_and_gets_the_table() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("c.sqlite");
+        Catalogue::open(&path).expect("open").db.execute_batch("DROP TABLE runs").expect("as it was");
+        let reader = Catalogue::open_read_only(&path).expect("open").expect("some");
+        assert_eq!(reader.runs(9).expect("runs"), []);
+        let full = RunRow { snapshot: Some(7), failed: 1, verified: 2, downloaded: 3, bytes: 4, ..run(1) };
+        Catalogue::open(&path).expect("open").record_run(&full).expect("recorded");
+        assert_eq!(reader.runs(9).expect("runs"), [full]);
+    }
+}
