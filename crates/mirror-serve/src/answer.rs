@@ -14,6 +14,7 @@ use mirror_types::{Printable, ReleaseId};
 use crate::app::{App, Asker, Prepared, blocking};
 use crate::body::ServeBody;
 use crate::conditions::{Entity, GZIP_SUFFIX, Part, part, takes_gzip};
+use crate::console::page_answer;
 use crate::error::{Chain, ServeError};
 use crate::freshness::SnapshotState;
 use crate::held_back::HeldBackTotals;
@@ -120,7 +121,9 @@ impl App {
                 Some(base) => json(config(&base)),
                 None => bad_host(),
             }),
-            Route::Page => match self.base(head, asker) {
+            Route::Page => Ok(page_answer()),
+            Route::View(view) => self.view(view, head).await,
+            Route::Setup => match self.base(head, asker) {
                 Some(base) => self.page(&base).await,
                 None => Ok(bad_host()),
             },
@@ -334,7 +337,7 @@ impl App {
     }
 
     /// Returns the totals of what is held, counted at most once a minute.
-    async fn totals(self: &Arc<Self>) -> Result<Arc<Totals>, ServeError> {
+    pub(crate) async fn totals(self: &Arc<Self>) -> Result<Arc<Totals>, ServeError> {
         let generation = self.mirror.state()?.generation;
         let known = || {
             let known = self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use mirror_console::Guard;
 use mirror_manifest::Held;
 use mirror_repo::{Mirror, OpenBundles};
 use mirror_types::{ReleaseId, Sha256, Unexpected};
 use tokio::sync::Semaphore;
 
 use crate::cache::Cache;
+use crate::console::Known;
 use crate::error::ServeError;
 use crate::files::Files;
 use crate::metrics::Counters;
@@ -52,6 +54,10 @@ pub(crate) struct App {
     pub(crate) held: Cache<ReleaseId, (u64, Held)>,
     pub(crate) totals: Mutex<Option<(u64, Instant, Arc<Totals>)>>,
     pub(crate) counting: Semaphore,
+    /// Answers of the console. Locked while one is made.
+    pub(crate) views: tokio::sync::Mutex<Known>,
+    /// Decides who may read the console.
+    pub(crate) guard: Guard,
     pub(crate) searches: Semaphore,
     /// Places for preparing index files: as many as there are processors. More threads would not be faster, and each
     /// would keep memory allocated.
@@ -65,7 +71,7 @@ pub(crate) struct Asker {
 }
 
 impl App {
-    pub(crate) fn new(mirror: Mirror, options: &ServeOptions, files: Files) -> Self {
+    pub(crate) fn new(mirror: Mirror, options: &ServeOptions, files: Files, guard: Guard) -> Self {
         let cache = options.limits.cache_bytes;
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
@@ -81,6 +87,8 @@ impl App {
             held: Cache::new(cache / 8),
             totals: Mutex::default(),
             counting: Semaphore::new(1),
+            views: tokio::sync::Mutex::default(),
+            guard,
             searches: Semaphore::new(SEARCHES),
             preparing: Semaphore::new(processors),
         }

@@ -7,6 +7,7 @@ mod cache;
 mod client;
 mod conditions;
 mod connection;
+mod console;
 mod deliver;
 mod error;
 mod export;

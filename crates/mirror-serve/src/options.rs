@@ -87,6 +87,9 @@ pub struct ServeOptions {
     pub tls: Option<TlsFiles>,
     /// The address at which clients reach the server; `None` takes the name in each request.
     pub public_url: Option<String>,
+    /// Names under which the console may be reached, beside addresses, `localhost` and the host of `public_url`. The
+    /// registry is there under every name.
+    pub allowed_hosts: Vec<String>,
     /// The limits on the cost of clients.
     pub limits: ServeLimits,
 }
@@ -103,6 +106,7 @@ impl ServeOptions {
             listen: "127.0.0.1:8080".to_owned(),
             tls: None,
             public_url: None,
+            allowed_hosts: Vec::new(),
             limits: ServeLimits::default(),
         }
     }

@@ -3,14 +3,20 @@
 use mirror_types::{CrateName, ReleaseId, VersionText, index_path};
 use percent_encoding::percent_decode_str;
 
+use crate::console::View;
+
 /// Longest path that is routed, bytes.
 const MAX_PATH_BYTES: usize = 1_024;
 
 /// The route of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// The page for a browser.
+    /// The console, for a browser.
     Page,
+    /// The answers that it shows.
+    View(View),
+    /// How Cargo uses the registry, for a browser without scripts.
+    Setup,
     /// The registry's `config.json`.
     Config,
     /// An index file, by its path in the index.
@@ -36,11 +42,15 @@ impl Route {
         }
         match path {
             "/" => return Some(Self::Page),
+            "/setup" => return Some(Self::Setup),
             "/config.json" | "/index/config.json" => return Some(Self::Config),
             "/api/v1/crates" => return Some(Self::Search),
             "/metrics" => return Some(Self::Metrics),
             "/healthz" => return Some(Self::Health),
             _ => {}
+        }
+        if let Some(view) = View::of(path) {
+            return Some(Self::View(view));
         }
         let path = path.strip_prefix('/')?;
         let parts: Vec<&str> = path.split('/').collect();
@@ -93,6 +103,9 @@ mod tests {
     fn what_cargo_asks_for() {
         for (path, route) in [
             ("/", Route::Page),
+            ("/setup", Route::Setup),
+            ("/api/status", Route::View(View::Status)),
+            ("/api/crate", Route::View(View::Crate)),
             ("/config.json", Route::Config),
             ("/index/config.json", Route::Config),
             ("/se/rd/serde", Route::Index("se/rd/serde".to_owned())),

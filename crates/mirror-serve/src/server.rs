@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use mirror_console::Guard;
 use mirror_listen::{Connections, accept};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -82,7 +83,7 @@ impl Server {
             );
         }
         mirror.bundles().keep_open(files.bundles);
-        let app = Arc::new(App::new(mirror, &options, files));
+        let app = Arc::new(App::new(mirror, &options, files, guard(addr, &options)));
         Ok(Self { app, listener, addr, tls, limits, files })
     }
 
@@ -116,6 +117,14 @@ impl Server {
             tracing::warn!(connections = open, "cut off connections that did not end in time");
         }
     }
+}
+
+/// Returns who may read the console: the names that the operator allows, and that of the public address.
+fn guard(addr: SocketAddr, options: &ServeOptions) -> Guard {
+    let mut names = options.allowed_hosts.clone();
+    let public = options.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
+    names.extend(public.as_ref().and_then(url::Url::host_str).map(str::to_owned));
+    Guard::new(addr, &names)
 }
 
 /// The clients of a server.

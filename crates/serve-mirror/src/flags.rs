@@ -171,6 +171,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "URL", help_heading = "Network")]
     public_url: Option<String>,
 
+    /// Name under which the console may be reached, beside addresses, `localhost` and that of --public-url; repeatable.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Network")]
+    allow_host: Vec<String>,
+
     /// Most connections at a time. For a further one, the one that has read nothing for the longest time makes room,
     /// or the slowest of those that read less than 16 KiB a second.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Limits")]
@@ -216,6 +220,7 @@ impl Serve {
         options.listen = self.listen.clone();
         options.tls = tls;
         options.public_url = self.public_url.clone();
+        options.allowed_hosts = self.allow_host.clone();
         options.limits.connections = self.max_connections.into();
         options.limits.idle_time = self.idle_timeout;
         options.limits.head_time = self.head_timeout;

@@ -88,6 +88,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-types",
             "mirror-checksum",
             "mirror-tls",
+            "mirror-console",
             "mirror-index-line",
             "mirror-listen",
             "mirror-bundle",

@@ -101,7 +101,8 @@ const browse = {
     try {
       const found = await ask("/api/browse?q=" + encodeURIComponent(text));
       if (text !== this.input.value.trim()) return;
-      put(this.names, h("p", { class: "note", role: "status" }, found.total ? many(found.total, "crate", "crates") + (found.total > found.names.length ? ", the first " + found.names.length + " are:" : ":") : "No crate has that in its name."),
+      put(this.names, h("p", { class: "note", role: "status" }, found.total ? many(found.total, "crate", "crates") + (found.total > found.names.length ? ", the first " + found.names.length + " are:" : ":") : "No crate of which something is offered has that in its name."),
+        !found.total && text ? h("p", null, h("button", { type: "button", onclick: () => this.open(text) }, "What is known of " + text)) : null,
         h("ul", { class: "found" }, found.names.map((name) => h("li", null, h("button", { type: "button", onclick: () => this.open(name) }, name)))));
     } catch (error) { put(this.names, h("p", { class: "is-bad", role: "alert" }, "The search failed: " + error.message)); }
   },

@@ -96,7 +96,10 @@ function parts(className, all, label) {
 async function ask(path) {
   const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(8000) });
   if (!answer.ok) {
-    const error = new Error((await answer.text()).trim() || String(answer.status));
+    const said = (await answer.text()).trim();
+    let text = said;
+    try { text = JSON.parse(said).errors[0].detail; } catch { /* It is a plain text. */ }
+    const error = new Error(text || String(answer.status));
     error.status = answer.status;
     throw error;
   }

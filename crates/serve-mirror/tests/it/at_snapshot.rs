@@ -80,7 +80,7 @@ fn exactly_the_state_of_a_snapshot_is_offered() {
     };
     assert_eq!(names(&found(&now.base)), "\"Mixed_Case\" \"a\" \"ab\" \"with-dash\"");
     assert_eq!(names(&found(&then.base)), "\"a\" \"ab\" \"abc\" \"with-dash\"");
-    let page = get(&then.base, "/").text();
+    let page = get(&then.base, "/setup").text();
     assert!(page.contains("Exactly snapshot 1 of ") && !page.contains("held back"), "{page}");
     let metrics = get(&then.base, "/metrics").text();
     assert!(metrics.contains("crates_serve_held_releases 6\n"), "{metrics}");
@@ -154,7 +154,7 @@ fn a_mirror_whose_newest_snapshot_is_past_its_date_is_told_of() {
         options.snapshots = Some(SnapshotOptions::default());
     });
     let server = world.serve(&[]);
-    let page = get(&server.base, "/").text();
+    let page = get(&server.base, "/setup").text();
     assert!(page.contains("The newest snapshot, 1 of ") && page.contains("was good until"), "{page}");
     let expires = long_ago.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 90 * 86_400;
     let line = format!("crates_serve_snapshot_expires_timestamp_seconds {expires}");
@@ -166,6 +166,6 @@ fn a_mirror_whose_newest_snapshot_is_past_its_date_is_told_of() {
     // A run brings a fresh one, although nothing else is new.
     world.sync();
     let server = world.serve(&[]);
-    let page = get(&server.base, "/").text();
+    let page = get(&server.base, "/setup").text();
     assert!(page.contains("Snapshot 2 of ") && page.contains("is good until"), "{page}");
 }

@@ -180,7 +180,7 @@ fn the_page_the_metrics_and_the_doctor_count_what_is_held_back() {
     world.sync();
     sync(&world, &format!("{AGE}deny = [\"ab\"]\n"));
     let server = world.serve(&[]);
-    let page = get(&server.base, "/").text();
+    let page = get(&server.base, "/setup").text();
     assert!(page.contains("3 releases are held back by policy."), "{page}");
     let metrics = get(&server.base, "/metrics").text();
     for (rule, releases) in [("deny", 1), ("min-publish-age", 2), ("yanked", 0)] {
@@ -264,4 +264,50 @@ fn doctor(world: &World) -> String {
     let table = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{table}");
     table
+}
+
+#[test]
+fn the_console_says_what_is_held_and_why_a_release_is_not_offered() {
+    let world = World::new(aged());
+    world.sync();
+    sync(&world, &format!("{AGE}deny = [\"ab\"]\n"));
+    let server = world.serve(&[]);
+    let json =
+        |path: &str| -> serde_json::Value { serde_json::from_slice(&get(&server.base, path).body).unwrap() };
+    let status = json("/api/status");
+    assert_eq!(
+        (&status["kind"], &status["verdict"]["level"]),
+        (&"mirror".into(), &"good".into()),
+        "{status}"
+    );
+    assert_eq!(status["held_back"][0], serde_json::json!({"rule": "deny", "releases": 1}), "{status}");
+    let denied = json("/api/crate?name=ab");
+    let version = &denied["versions"][0];
+    assert_eq!((&version["state"], &version["place"]), (&"held back".into(), &"a file".into()), "{denied}");
+    // In the words of the server's 404.
+    let refused = get(&server.base, "/crates/ab/ab-1.2.0.crate").text();
+    assert_eq!(format!("ab 1.2.0 is {}\n", version["why"].as_str().unwrap()), refused);
+    let dated = json("/api/crate?name=with-dash");
+    let states: Vec<_> =
+        dated["versions"].as_array().unwrap().iter().map(|one| one["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["yanked", "held back", "offered"], "newest first: {dated}");
+    let found = json("/api/browse?q=DASH");
+    assert_eq!(found["names"], serde_json::json!(["with-dash"]), "{found}");
+    let runs = json("/api/runs");
+    let run = &runs["runs"][0];
+    assert_eq!(run["state"], "complete", "{runs}");
+    assert!(
+        run["ended_ms"].as_u64() >= run["began_ms"].as_u64() && run["began_ms"].as_u64() > Some(0),
+        "{runs}"
+    );
+    let first = runs["runs"].as_array().unwrap().last().unwrap();
+    assert!(first["downloaded"].as_u64() > Some(3), "{runs}");
+    let storage = json("/api/storage");
+    assert!(
+        storage["loose"] == storage["releases"] && storage["bundles"] == serde_json::json!([]),
+        "{storage}"
+    );
+    assert_eq!(json("/api/failures")["total"], 0);
+    assert_eq!(get(&server.base, "/api/crate?name=..%2f").status, 400);
+    assert_eq!(json("/api/crate?name=nosuch")["versions"], serde_json::json!([]));
 }

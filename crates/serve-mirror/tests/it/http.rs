@@ -147,7 +147,7 @@ fn the_configuration_is_for_the_host_that_was_asked() {
     for bad in ["a\"b", "a b", "a/b", "a@b", "<x>", ""] {
         assert_eq!(dl(bad).0, 400, "{bad}");
     }
-    let page = get(&server.base, "/").text();
+    let page = get(&server.base, "/setup").text();
     assert!(page.contains(&format!("sparse+{}/index/", server.base)) && page.contains("just now"), "{page}");
     assert!(page.contains("<dd>8</dd>"), "{page}");
     let metrics = get(&server.base, "/metrics").text();
@@ -252,4 +252,31 @@ fn refusals_say_why_in_the_form_that_is_asked_for() {
         let said: serde_json::Value = serde_json::from_slice(&got.body).unwrap();
         assert_eq!(said, serde_json::json!({"errors": [{"detail": detail}]}), "{path}");
     }
+}
+
+#[test]
+fn the_console_is_there_under_names_that_are_allowed_and_the_registry_under_all() {
+    let world = World::new(registry());
+    world.sync();
+    let server = world.serve(&["--allow-host", "mirror.lan", "--public-url", "https://crates.example.org"]);
+    let status = |path: &str, host: &str| ask(&server.base, None, "GET", path, &[("host", host)]);
+    for host in ["localhost:1", "mirror.lan:81", "crates.example.org"] {
+        assert_eq!(status("/api/status", host).status, 200, "{host}");
+    }
+    for path in
+        ["/api/status", "/api/runs", "/api/storage", "/api/failures", "/api/browse?q=a", "/api/crate?name=a"]
+    {
+        let refused = status(path, "attacker.test");
+        assert_eq!(refused.status, 403, "{path}");
+        assert!(refused.text().contains("attacker.test is not a name of this server"), "{}", refused.text());
+    }
+    assert_eq!(status("/config.json", "attacker.test").status, 200, "Cargo asks under any name");
+    assert_eq!(status("/api/v1/crates?q=a", "attacker.test").status, 200);
+    // The page has no data, so that it can say what is wrong.
+    let page = status("/", "attacker.test");
+    assert_eq!(page.status, 200);
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+    let foreign = ask(&server.base, None, "GET", "/api/status", &[("origin", "http://attacker.test")]);
+    assert_eq!(foreign.status, 403);
 }
