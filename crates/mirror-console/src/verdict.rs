@@ -55,6 +55,8 @@ pub struct Facts {
     pub processed: u64,
     /// See `processed`.
     pub planned: u64,
+    /// Not fetched yet, because policy holds them back.
+    pub deferred: u64,
     /// Fetched and durable.
     pub downloaded: u64,
     /// Failed.
@@ -142,18 +144,18 @@ fn at_the_end(facts: &Facts, code: u8, error: &str, advice: &str) -> Verdict {
         0 if facts.damaged > 0 => says(
             Level::Good,
             "Finished, and repaired",
-            format!("{} were damaged and are right again.", releases(facts.damaged)),
+            format!("Damaged, and right again: {}.", releases(facts.damaged)),
         ),
         0 => says(
             Level::Good,
             "Finished",
-            format!("All of {} are held and verified.", releases(facts.planned)),
+            format!("Held: {}. Nothing is missing.", releases(facts.planned.saturating_sub(facts.deferred))),
         ),
         4 => says(
             Level::Act,
             "Damage that could not be repaired",
             format!(
-                "{} of the mirror are damaged or gone. Run it again; if they stay, look at the disk.",
+                "Damaged or gone: {}. Run it again; if that changes nothing, look at the disk.",
                 releases(facts.lost.max(1))
             ),
         ),
@@ -190,11 +192,11 @@ fn disk_full(facts: &Facts) -> Option<Verdict> {
 fn lost(facts: &Facts) -> Option<Verdict> {
     if facts.lost > 0 {
         let detail =
-            format!("{} were damaged and cannot be fetched again. Failures says why.", releases(facts.lost));
+            format!("Damaged, and cannot be fetched again: {}. Failures says why.", releases(facts.lost));
         return Some(says(Level::Act, "Damage that cannot be repaired", detail));
     }
     (facts.damaged > 0).then(|| {
-        let detail = format!("{} are set aside and fetched again.", releases(facts.damaged));
+        let detail = format!("Set aside, and fetched again: {}.", releases(facts.damaged));
         says(Level::Warn, "Damage found", detail)
     })
 }

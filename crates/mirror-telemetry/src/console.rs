@@ -224,7 +224,7 @@ impl ConsoleState {
         facts.phase = now.phase.as_str();
         facts.is_dry_run = self.run.is_dry_run;
         (facts.processed, facts.planned, facts.downloaded) = (now.processed, now.planned, now.downloaded);
-        (facts.failed, facts.unavailable) = (now.errors, now.unavailable);
+        (facts.failed, facts.unavailable, facts.deferred) = (now.errors, now.unavailable, now.deferred);
         facts.most_frequent = self.failures.most_frequent().map(|(kind, count)| (kind.to_owned(), count));
         (facts.damaged, facts.lost) = (self.damage.found(), self.damage.lost());
         facts.quiet_for = if now.inflight > 0 { self.moved.3.elapsed() } else { Duration::ZERO };
