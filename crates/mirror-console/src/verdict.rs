@@ -55,6 +55,8 @@ pub struct Facts {
     pub processed: u64,
     /// See `processed`.
     pub planned: u64,
+    /// True while `planned` still grows.
+    pub is_planning: bool,
     /// Not fetched yet, because policy holds them back.
     pub deferred: u64,
     /// Fetched and durable.
@@ -237,6 +239,10 @@ fn under_way(facts: &Facts) -> Verdict {
         "index" => ("Reading the index", String::new()),
         "verify" => ("Verifying", format!("{} of {}.", grouped(facts.processed), releases(facts.planned))),
         "finishing" => ("Finishing", "Committing the last of it.".to_owned()),
+        _ if facts.is_planning && !facts.is_dry_run => (
+            "Downloading",
+            format!("{} so far; how many there are is being planned.", releases(facts.processed)),
+        ),
         _ if facts.is_dry_run => ("Pre-flight", "Nothing is written.".to_owned()),
         _ => ("Downloading", format!("{} of {}.", grouped(facts.processed), releases(facts.planned))),
     };
@@ -261,6 +267,8 @@ mod tests {
         let said = verdict(&running());
         assert_eq!((said.level, said.headline.as_str()), (Level::Calm, "Downloading"));
         assert_eq!(said.detail, "400 of 1,234 releases.");
+        let planning = verdict(&Facts { is_planning: true, ..running() });
+        assert!(planning.detail.starts_with("400 releases so far"), "{}", planning.detail);
     }
 
     #[test]

@@ -223,6 +223,7 @@ impl ConsoleState {
         let mut facts = Facts::default();
         facts.phase = now.phase.as_str();
         facts.is_dry_run = self.run.is_dry_run;
+        facts.is_planning = !now.plan_finished;
         (facts.processed, facts.planned, facts.downloaded) = (now.processed, now.planned, now.downloaded);
         (facts.failed, facts.unavailable, facts.deferred) = (now.errors, now.unavailable, now.deferred);
         facts.most_frequent = self.failures.most_frequent().map(|(kind, count)| (kind.to_owned(), count));

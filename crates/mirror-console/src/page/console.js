@@ -31,11 +31,12 @@ function show() {
 }
 
 function far(isRun, over) {
-  const known = isRun && (status.plan_finished || status.processed > 0) && status.planned > 0;
+  // While a run plans, it has no total: a bar would be false.
+  const known = isRun && status.plan_finished && status.planned > 0;
   find("far").hidden = find("track").hidden = !known;
   if (!known) return;
   const share = Math.floor(1000 * Math.min(status.processed, status.planned) / status.planned) / 10;
-  says(find("share"), status.plan_finished ? (share < 10 || share > 99 ? share.toFixed(share === 100 || share === 0 ? 0 : 1) : Math.floor(share)) + " %" : "planning…");
+  says(find("share"), (share < 10 || share > 99 ? share.toFixed(share === 100 || share === 0 ? 0 : 1) : Math.floor(share)) + " %");
   says(find("left"), over ? "took " + duration(status.uptime_sec) : status.eta_sec === null ? "" : duration(status.eta_sec) + " left");
   const track = find("track"), label = count(status.processed) + " of " + count(status.planned) + " done";
   while (track.children.length < kinds.length) track.append(h("span"));

@@ -26,7 +26,7 @@ const overview = {
     this.run = h("div");
     this.end = h("div");
     this.ranges = rangeButtons(() => this.charts.forEach(drawChart));
-    put(main, this.end, this.numbers, this.ranges.group, h("div", { class: "pair" }, this.charts.map((chart) => chart.box)),
+    put(main, this.end, this.numbers, this.ranges.group, h("div", { class: "pair trio" }, this.charts.map((chart) => chart.box)),
       h("div", { class: "pair" }, this.results, this.run));
   },
   show(now) {
