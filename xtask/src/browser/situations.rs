@@ -331,7 +331,7 @@ fn between_runs(bench: &Bench) -> anyhow::Result<()> {
     let shown = start(bench, "serve-mirror", &["--mirror", &out, "--listen", "127.0.0.1:0"])?;
     let task = json!({
         "name": "between-runs", "level": "(good|warn)", "headline": ".", "crate": crate_name,
-        "views": ["mirror", "browse", "runs", "storage", "failures", "setup"], "crate_text": "held back by deny",
+        "views": ["mirror", "browse", "runs", "storage", "failures", "setup"], "crate_text": "held back",
         "texts": {"mirror": "Last run", "runs": "some missing|complete", "setup": "replace-with", "failures": "Refused by the origin|Nothing failed"},
     });
     look(bench, &shown, task)

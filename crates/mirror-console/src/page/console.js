@@ -32,7 +32,7 @@ function show() {
 
 function far(isRun, over) {
   // While a run plans, it has no total: a bar would be false.
-  const known = isRun && status.plan_finished && status.planned > 0;
+  const known = isRun && !status.run.is_dry_run && status.plan_finished && status.planned > 0;
   find("far").hidden = find("track").hidden = !known;
   if (!known) return;
   const share = Math.floor(1000 * Math.min(status.processed, status.planned) / status.planned) / 10;
