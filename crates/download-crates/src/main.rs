@@ -15,6 +15,7 @@ mod flags;
 mod memory;
 mod observer;
 mod open_files;
+mod quiet;
 mod resolve;
 mod snapshots;
 mod summary;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mirror_sync::{
-    Decision, DownloadOptions, Explained, ListedGap, Outcome, Printable, RebuildOutcome, Rule, Storage,
-    UpstreamRemoval, Verdict, human_bytes,
+    Decision, Diagnosis, DownloadOptions, Explained, ListedGap, Outcome, Printable, RebuildOutcome, Rule,
+    Storage, UpstreamRemoval, Verdict, human_bytes,
 };
 
 use crate::advisories;
@@ -196,6 +196,11 @@ fn was_done(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
     }
     line("unavailable", outcome.unavailable.to_string());
     line("failed", outcome.failed.to_string());
+    if outcome.failures_by_kind.len() > 1 || outcome.failures_by_kind.values().any(|records| *records > 1) {
+        let kinds: Vec<String> =
+            outcome.failures_by_kind.iter().map(|(kind, records)| format!("{records} {kind}")).collect();
+        line("kinds of failures", kinds.join(", "));
+    }
     line("bytes", human_bytes(outcome.bytes));
     let seconds = outcome.elapsed.as_secs_f64().max(0.001);
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -387,7 +392,22 @@ fn advice(text: &mut String, outcome: &Outcome) {
             outcome.prune_refused
         );
     }
-    if outcome.given_up {
+    if let Some(diagnosis) = &outcome.diagnosis {
+        let _ = writeln!(
+            text,
+            "\nthe run was given up: {diagnosis}.\n{}",
+            match diagnosis {
+                Diagnosis::Pages => {
+                    "Check the proxy (https_proxy, no_proxy) and --crates-base-url, then run the same command again."
+                }
+                Diagnosis::WrongBytes => {
+                    "Check that --crates-base-url (or the `dl` of the index) and --index-dir or --index-url are of one \
+                     registry, then run the same command again."
+                }
+                _ => "Check --crates-base-url and the network, then run the same command again.",
+            }
+        );
+    } else if outcome.given_up {
         text.push_str(
             "\nthe origin refused every request or never answered, so the run was given up; check the network, \
              --crates-base-url and --user-agent, then run the same command again.\n",

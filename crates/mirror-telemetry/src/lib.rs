@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "progress")]
+mod bar;
 mod lines;
 #[cfg(feature = "listener")]
 mod listener;
