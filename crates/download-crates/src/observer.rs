@@ -152,12 +152,12 @@ impl Reporter {
             SyncEvent::MoreBadLines { path, lines } => {
                 self.named("bad file", "index files with bad lines", || {
                     tracing::warn!("{lines} more bad index lines in {}", Printable(path));
-                })
+                });
             }
             SyncEvent::Republished { release, held } => {
                 self.named("republished", "republished releases", || {
                     tracing::warn!(%release, %held, "was republished upstream with other bytes");
-                })
+                });
             }
             SyncEvent::WouldFail { release, why } => {
                 self.named("would fail", "releases that would fail", || tracing::warn!(%release, "{why}"));
@@ -201,7 +201,7 @@ impl Reporter {
             SyncEvent::RemovedUpstream { release, kind } => {
                 self.named("removed", "releases removed upstream", || {
                     tracing::warn!(%release, "was {} upstream; it stays held", kind.as_str());
-                })
+                });
             }
             SyncEvent::Reinstated(release) => self.named("reinstated", "reinstated releases", || {
                 tracing::info!(%release, "is upstream again; it is offered again");

@@ -104,6 +104,14 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> &'a str {
     known.iter().min_by_key(|known| distance(word, known)).copied().unwrap_or_default()
 }
 
+/// Returns the known word that somebody probably meant who typed another one; `None` when none is near.
+#[must_use]
+pub fn near<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let found = nearest(word, known);
+    let letters = word.chars().count().max(found.chars().count());
+    (!found.is_empty() && distance(word, found) * 3 <= letters).then_some(found)
+}
+
 /// Returns the number of letters to add, remove or change to turn one word into the other. Compares the first 64.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().take(64).collect();
@@ -123,6 +131,21 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_word_that_is_near_is_meant() {
+        let known = ["max-bytes-per-sec", "concurrency", "out"];
+        for (typed, meant) in [
+            ("concurency", Some("concurrency")),
+            ("ot", Some("out")),
+            ("yes", None),
+            ("bytes", None),
+            ("", None),
+        ] {
+            assert_eq!(near(typed, &known), meant, "{typed}");
+        }
+        assert_eq!(near("out", &[]), None);
+    }
 
     #[test]
     fn times_for_people_have_two_units() {

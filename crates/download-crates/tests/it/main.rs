@@ -32,6 +32,7 @@ mod secrets;
 mod snapshots;
 mod sources;
 mod storage;
+mod terminal;
 mod trees;
 mod trust;
 mod unverified;
