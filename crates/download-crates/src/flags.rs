@@ -7,6 +7,8 @@ use clap::{Parser, ValueEnum};
 use mirror_cli::{LogFlags, duration};
 use mirror_sync::Target;
 
+use crate::compat::CompatFlags;
+
 /// Mirrors crates.io, all of it or a chosen part, into a verified tree.
 ///
 /// Give `--cargo-lock` or `--crates` to mirror a part of the registry over HTTP, or `--index-dir`
@@ -38,6 +40,9 @@ pub(crate) struct Flags {
     /// Clone the whole history when --update-index makes a clone.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) index_full: bool,
+    /// Clone or update --index-dir, and do nothing else: the first step before a dry run.
+    #[arg(long, help_heading = "Source", requires = "index_dir", conflicts_with_all = ["dry_run", "offline", "skip_index_update"])]
+    pub(crate) index_only: bool,
     /// Use --index-dir as it is; wins over --update-index.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) skip_index_update: bool,
@@ -55,7 +60,8 @@ pub(crate) struct Flags {
     /// Only what this lockfile names; may be given many times.
     #[arg(long, value_name = "FILE", help_heading = "Selection")]
     pub(crate) cargo_lock: Vec<PathBuf>,
-    /// Only these crates: names or globs, separated by commas; may be given many times.
+    /// Only these crates: names, names with a version or a requirement (serde@1.0.200, serde@^1), or globs, separated by
+    /// commas; may be given many times.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Selection")]
     pub(crate) crates: Vec<String>,
     /// Only the crates in this file: a name or glob a line, # comments.
@@ -184,8 +190,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "DATE", requires = "check_snapshot", value_parser = moment, help_heading = "Snapshots")]
     pub(crate) at: Option<SystemTime>,
 
-    /// Mirror root.
-    #[arg(long, value_name = "DIR", default_value = "out", help_heading = "Output")]
+    /// Mirror root; --mirror is another name for it.
+    #[arg(long, aliases = ["mirror", "output-dir"], value_name = "DIR", default_value = "out", help_heading = "Output")]
     pub(crate) out: PathBuf,
     /// Layout below the root: `shard`, or `cargo` for plain file servers. Default: that of the mirror, else shard.
     #[arg(long, value_name = "LAYOUT", help_heading = "Output")]
@@ -241,7 +247,7 @@ pub(crate) struct Flags {
     pub(crate) rebuild_catalogue: bool,
 
     /// Upper bound of requests in flight; adaptive below it.
-    #[arg(long, value_name = "N", default_value_t = 128, help_heading = "Network")]
+    #[arg(long, alias = "threads", value_name = "N", default_value_t = 128, help_heading = "Network")]
     pub(crate) concurrency: usize,
     /// Seconds for one request in total; stalls end a request earlier.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Network")]
@@ -264,12 +270,6 @@ pub(crate) struct Flags {
     /// Longest time for connecting, TLS included; 0 means 10s.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, help_heading = "Network")]
     pub(crate) tls_timeout: Duration,
-    /// Accepted for the source system's scripts; HTTP/2 keeps its few connections open anyway.
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Network")]
-    pub(crate) max_idle_conns: usize,
-    /// Accepted for the source system's scripts; see --max-conns-per-host.
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Network")]
-    pub(crate) max_idle_per_host: usize,
     /// Certificates to trust in addition to the system's (PEM): roots, or a server's own self-signed one.
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub(crate) cacert: Option<PathBuf>,
@@ -297,8 +297,21 @@ pub(crate) struct Flags {
     /// result on the console.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, help_heading = "Reports")]
     pub(crate) linger: Duration,
+    /// Form of the summary on standard output; `json` is one object, for programs.
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = SummaryForm::Text, help_heading = "Reports")]
+    pub(crate) summary: SummaryForm,
     #[command(flatten)]
     pub(crate) reports: LogFlags,
+    #[command(flatten)]
+    pub(crate) compat: CompatFlags,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SummaryForm {
+    /// Rows for people
+    Text,
+    /// One JSON object
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -350,6 +363,7 @@ mod tests {
         let checked = mirror_cli::check_repeats::<Flags>(&[
             "--bundle",
             "--prune",
+            "--index-dir=1",
             "--check-snapshot=1 --allowed-signers=1",
         ])
         .unwrap();

@@ -7,20 +7,24 @@ use mirror_cli::Program;
 use mirror_sync::snapshot::{self, SigningError};
 use mirror_sync::{Outcome, SyncError};
 use mirror_telemetry::{Listener, Progress, ProgressHandle, RunStats};
-use mirror_types::ExitStatus;
+use mirror_types::{ExitStatus, human_bytes};
 use tokio_util::sync::CancellationToken;
 
 mod advisories;
+mod compat;
 mod console;
 mod flags;
 mod memory;
 mod observer;
 mod open_files;
+mod quiet;
 mod resolve;
+mod room;
 mod snapshots;
 mod summary;
+mod summary_json;
 
-use flags::Flags;
+use flags::{Flags, SummaryForm};
 use observer::Reporter;
 use resolve::Settings;
 
@@ -228,7 +232,15 @@ async fn run(settings: Settings) -> ExitCode {
         Ok(log) => log,
         Err(error) => return complain(&error.into(), ExitStatus::Usage),
     };
+    for note in compat::notes(std::env::args_os()) {
+        tracing::info!("{note}");
+    }
     warn_of_policy(&settings);
+    let lacks_room =
+        room::Room::at(&settings.options.out).and_then(|room| room.refusal(&settings.options.out));
+    if let Some(why) = lacks_room.filter(|_| !settings.options.dry_run) {
+        return complain(&anyhow::anyhow!(why), ExitStatus::Storage);
+    }
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
     console::identify(&stats, &settings);
     let options = console::options(&settings);
@@ -236,7 +248,9 @@ async fn run(settings: Settings) -> ExitCode {
     let listener = match &settings.listen {
         Some(addr) if is_shown => match Listener::start_with(addr, stats.clone(), options).await {
             Ok(listener) => {
-                tracing::info!("the console is at http://{}/", listener.local_addr());
+                if settings.options.dry_run {
+                    tracing::info!("the console is at http://{}/", listener.local_addr());
+                }
                 Some(listener)
             }
             Err(error) if settings.listen_asked => return complain(&error.into(), ExitStatus::Usage),
@@ -256,7 +270,11 @@ async fn run(settings: Settings) -> ExitCode {
     let progress =
         (!settings.options.dry_run).then(|| Progress::start(stats.clone(), settings.progress, &handle));
     if settings.options.dry_run {
-        mirror_cli::print(&settings.effective);
+        if settings.summary == SummaryForm::Text {
+            mirror_cli::print(&settings.effective);
+        }
+    } else {
+        log_start(&settings, listener.as_ref());
     }
     let reporter = Arc::new(Reporter::new(Arc::clone(&stats)));
     let result = mirror_sync::download(settings.options.clone(), reporter, cancel.clone()).await;
@@ -273,6 +291,27 @@ async fn run(settings: Settings) -> ExitCode {
         console::close(listener, settings.linger, &cancel).await;
     }
     code
+}
+
+/// Logs what the run does, where, how fast at most, and where to watch it.
+fn log_start(settings: &Settings, listener: Option<&Listener>) {
+    let options = &settings.options;
+    let (fetch, out) = (&options.fetch, options.out.display());
+    let mut limits = format!("up to {} requests at a time", fetch.concurrency);
+    if fetch.max_requests_per_sec > 0 {
+        limits.push_str(&format!(", {} a second", fetch.max_requests_per_sec));
+    }
+    if fetch.max_bytes_per_sec > 0 {
+        limits.push_str(&format!(", {}/s", human_bytes(fetch.max_bytes_per_sec)));
+    }
+    let console = listener
+        .map_or_else(String::new, |listener| format!("; console at http://{}/", listener.local_addr()));
+    let source = resolve::source_of(options);
+    if options.index_only {
+        tracing::info!("only the index is cloned or updated: {source}{console}");
+    } else {
+        tracing::info!("mirroring the {source} to {out}; {limits}{console}");
+    }
 }
 
 /// Warns of waivers that have ended, which do not count.
@@ -293,7 +332,12 @@ fn warn_of_policy(settings: &Settings) {
 fn finish(result: Result<Outcome, SyncError>, settings: &Settings, status: u8) -> ExitCode {
     match result {
         Ok(outcome) => {
-            mirror_cli::print(&summary::of(&outcome, &settings.options));
+            mirror_cli::print(&match settings.summary {
+                SummaryForm::Json => summary_json::of(&outcome, &settings.options),
+                SummaryForm::Text => {
+                    summary::coloured(summary::of(&outcome, &settings.options), settings.colours_output)
+                }
+            });
             ExitCode::from(status)
         }
         Err(error) => fail(error),

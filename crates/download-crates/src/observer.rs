@@ -1,20 +1,17 @@
 //! Counts the events of a run for progress and metrics, and logs them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mirror_fetch::FetchObserver;
 use mirror_git::{UpdateEvent, UpdateStatus, Updated};
 use mirror_repo::{OpenReport, RepoError};
-use mirror_sync::{SyncEvent, SyncObserver, SyncPhase};
+use mirror_sync::{SyncEvent, SyncObserver, SyncPhase, Wait};
 use mirror_telemetry::{Activity, Phase, RunStats};
-use mirror_types::{Location, Printable, ReleaseId, Sha256, StoreId, human_bytes};
+use mirror_types::{Location, Printable, ReleaseId, Sha256, StoreId, human_bytes, human_time};
 
 use crate::advisories;
-
-/// Most releases of one kind that are named one by one.
-const MAX_NAMED: u64 = 20;
+use crate::quiet::{MAX_NAMED, Quiet, Say};
 
 /// The kind of what a dry run finds that a run could not fetch.
 const WOULD_FAIL: &str = "planned";
@@ -22,13 +19,12 @@ const WOULD_FAIL: &str = "planned";
 /// Counts and logs the events of a run.
 pub(crate) struct Reporter {
     stats: Arc<RunStats>,
-    /// Held releases that upstream removed.
-    removed_upstream: AtomicU64,
+    quiet: Quiet,
 }
 
 impl Reporter {
     pub(crate) fn new(stats: Arc<RunStats>) -> Self {
-        Self { stats, removed_upstream: AtomicU64::new(0) }
+        Self { stats, quiet: Quiet::default() }
     }
 }
 
@@ -41,6 +37,29 @@ impl FetchObserver for Reporter {
     }
     fn retry(&self) {
         self.stats.retry();
+    }
+    fn waits(&self, wait: &Wait<'_>) {
+        match wait {
+            Wait::Silent { host, proxy, after } => self.named("silent", "requests without an answer", || {
+                let by = proxy.map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"));
+                tracing::warn!("{host} has not answered for {}{by}; still waiting", human_time(*after));
+            }),
+            Wait::Retry { url, why, wait } => {
+                if let Some(more) = self.quiet.retry(Instant::now()) {
+                    let more = if more > 0 {
+                        format!(" ({more} more retries since the last line)")
+                    } else {
+                        String::new()
+                    };
+                    tracing::info!(
+                        "trying {url} again in {:.1} s{more}: {}",
+                        wait.as_secs_f64(),
+                        Printable(why)
+                    );
+                }
+            }
+            _ => {}
+        }
     }
     fn inflight(&self, delta: i64) {
         self.stats.inflight(delta);
@@ -59,6 +78,20 @@ impl SyncObserver for Reporter {
 }
 
 impl Reporter {
+    /// Logs an event that may come a million times: the first by name, then only how many there were. `what` names them
+    /// in the plural.
+    fn named(&self, kind: &str, what: &str, log: impl FnOnce()) {
+        match self.quiet.count(kind) {
+            Say::Name => log(),
+            Say::LastName => {
+                log();
+                tracing::warn!("more {what} are counted and not named here; the summary has their number");
+            }
+            Say::Sum(count) => tracing::warn!("{count} {what} so far"),
+            Say::Nothing => {}
+        }
+    }
+
     fn count(&self, event: &SyncEvent<'_>) {
         let stats = &self.stats;
         match event {
@@ -129,33 +162,63 @@ impl Reporter {
             SyncEvent::SourcesUnknown(error) => tracing::warn!(
                 "the old catalogue does not show which index listed what, the next run records it anew: {error}"
             ),
-            SyncEvent::BadLine(text) => tracing::warn!("bad index line: {text}"),
-            SyncEvent::MoreBadLines { path, lines } => {
-                tracing::warn!("{lines} more bad index lines in {}", Printable(path));
-            }
-            SyncEvent::Republished { release, held } => {
-                tracing::warn!(%release, %held, "was republished upstream with other bytes");
-            }
-            SyncEvent::WouldFail { release, why } => tracing::warn!(%release, "{why}"),
-            SyncEvent::WouldFailCrate { name, why } => tracing::warn!(crate_name = %name, "{why}"),
-            SyncEvent::Wrong { release, at, sha256 } => wrong(release, at, *sha256),
-            SyncEvent::Failed { release, kind, why, acknowledged: true, .. } => {
-                tracing::info!(%release, kind, "a known gap: {}", Printable(why));
-            }
-            SyncEvent::Failed { release, kind, why, .. } => {
-                tracing::warn!(%release, kind, "{}", Printable(why));
-            }
-            SyncEvent::CrateFailed { name, kind, why } => {
-                tracing::warn!(crate_name = %name, kind, "{}", Printable(why));
-            }
-            SyncEvent::GapFilled(release) => {
-                tracing::info!(%release, "was a known gap, and could be fetched: it is resolved");
-            }
             SyncEvent::AdvisoriesLeft { dir, is_dry_run } => advisories::log_left(dir, *is_dry_run),
             SyncEvent::AdvisoriesUpdate { dir, event } => advisories::log_update(dir, event),
             SyncEvent::AdvisoriesUpdated(updated) => advisories::log_updated(updated),
             SyncEvent::AdvisoriesOutdated { dir, error } => advisories::log_outdated(dir, error),
             SyncEvent::AdvisoriesRead { dir, advisories, now } => advisories::log_read(dir, advisories, *now),
+            event => self.log_release(event),
+        }
+    }
+
+    /// Logs what happens to single releases, crates and lines of the index.
+    fn log_release(&self, event: &SyncEvent<'_>) {
+        match event {
+            SyncEvent::BadLine(text) => {
+                self.named("bad line", "bad index lines", || tracing::warn!("bad index line: {text}"));
+            }
+            SyncEvent::MoreBadLines { path, lines } => {
+                self.named("bad file", "index files with bad lines", || {
+                    tracing::warn!("{lines} more bad index lines in {}", Printable(path));
+                });
+            }
+            SyncEvent::Republished { release, held } => {
+                self.named("republished", "republished releases", || {
+                    tracing::warn!(%release, %held, "was republished upstream with other bytes");
+                });
+            }
+            SyncEvent::WouldFail { release, why } => {
+                self.named("would fail", "releases that would fail", || tracing::warn!(%release, "{why}"));
+            }
+            SyncEvent::WouldFailCrate { name, why } => {
+                self.named(
+                    "would fail",
+                    "crates that would fail",
+                    || tracing::warn!(crate_name = %name, "{why}"),
+                );
+            }
+            SyncEvent::Wrong { release, at, sha256 } => {
+                self.named("wrong", "wrong copies", || wrong(release, at, *sha256));
+            }
+            SyncEvent::Failed { release, kind, why, acknowledged: true, .. } => {
+                self.named("known gap", "known gaps", || {
+                    tracing::info!(%release, kind, "a known gap: {}", Printable(why));
+                });
+            }
+            SyncEvent::Failed { release, kind, why, .. } => {
+                self.named(kind, &format!("failures of the kind {kind}"), || {
+                    tracing::warn!(%release, kind, "{}", Printable(why));
+                });
+            }
+            SyncEvent::CrateFailed { name, kind, why } => {
+                self.named(kind, &format!("failures of the kind {kind}"), || {
+                    tracing::warn!(crate_name = %name, kind, "{}", Printable(why));
+                });
+            }
+            SyncEvent::GapFilled(release) => self.named("gap filled", "resolved gaps", || {
+                tracing::info!(%release, "was a known gap, and could be fetched: it is resolved");
+            }),
+            SyncEvent::Lost(release) => self.named("lost", "lost files", || log_lost(release)),
             event => self.log_upstream(event),
         }
     }
@@ -164,19 +227,13 @@ impl Reporter {
     fn log_upstream(&self, event: &SyncEvent<'_>) {
         match event {
             SyncEvent::RemovedUpstream { release, kind } => {
-                match self.removed_upstream.fetch_add(1, Ordering::Relaxed) + 1 {
-                    ..MAX_NAMED => {
-                        tracing::warn!(%release, "was {} upstream; it stays held", kind.as_str());
-                    }
-                    MAX_NAMED => {
-                        tracing::warn!("more was removed upstream; the table withdrawn names it all");
-                    }
-                    _ => {}
-                }
+                self.named("removed", "releases removed upstream", || {
+                    tracing::warn!(%release, "was {} upstream; it stays held", kind.as_str());
+                });
             }
-            SyncEvent::Reinstated(release) => {
+            SyncEvent::Reinstated(release) => self.named("reinstated", "reinstated releases", || {
                 tracing::info!(%release, "is upstream again; it is offered again");
-            }
+            }),
             SyncEvent::Hidden(releases) => log_hidden(releases),
             SyncEvent::MassRemovalRefused { releases } => tracing::error!(
                 releases,
@@ -186,12 +243,12 @@ impl Reporter {
                 "nothing was pruned: that takes a run that went through the whole of a local index, which did not \
                  change meanwhile"
             ),
-            SyncEvent::Pruning(release) => {
+            SyncEvent::Pruning(release) => self.named("pruning", "releases to be pruned", || {
                 tracing::info!(%release, "is to be pruned: upstream removed it");
-            }
-            SyncEvent::PruneKept(release) => {
+            }),
+            SyncEvent::PruneKept(release) => self.named("prune kept", "releases kept in bundles", || {
                 tracing::info!(%release, "was removed upstream; it stays, because a bundle holds it");
-            }
+            }),
             SyncEvent::SnapshotTaken { serial, is_signed: true } => {
                 tracing::info!(serial, "took a snapshot of what is offered, and signed it");
             }
@@ -209,7 +266,6 @@ impl Reporter {
                 cause(*error)
             ),
             SyncEvent::BadSnapshot(error) => log_bad_snapshot(error),
-            SyncEvent::Lost(release) => log_lost(release),
             _ => {}
         }
     }
@@ -310,7 +366,11 @@ fn log_opened(report: &OpenReport) {
             "index lines were damaged; the index is read again"
         );
     }
-    report.lost.iter().for_each(log_lost);
+    let named = usize::try_from(MAX_NAMED).unwrap_or(usize::MAX);
+    report.lost.iter().take(named).for_each(log_lost);
+    if report.lost.len() > named {
+        tracing::warn!("{} more held files are gone or have another size", report.lost.len() - named);
+    }
 }
 
 fn log_lost(release: &ReleaseId) {

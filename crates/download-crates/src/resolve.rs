@@ -12,7 +12,7 @@ use mirror_sync::{
 use mirror_telemetry::{LogOptions, ProgressOptions};
 
 use crate::advisories;
-use crate::flags::{BundleMode, Flags, PruneWhat};
+use crate::flags::{BundleMode, Flags, PruneWhat, SummaryForm};
 
 /// The resolved settings of a run.
 pub(crate) struct Settings {
@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) linger: Duration,
     pub(crate) log: LogOptions,
     pub(crate) progress: ProgressOptions,
+    pub(crate) summary: SummaryForm,
+    pub(crate) colours_output: bool,
     /// The effective settings, for a dry run.
     pub(crate) effective: String,
 }
@@ -48,6 +50,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     }
     let mut options = DownloadOptions::new(upstream, flags.out.clone());
     options.update = update;
+    options.index_only = flags.index_only;
     options.cargo_locks = flags.cargo_lock.clone();
     options.lock_sources = lock_sources(flags);
     options.include = include;
@@ -103,6 +106,8 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
         linger: flags.linger,
         log: flags.reports.log(),
         progress: flags.reports.progress(),
+        summary: flags.summary,
+        colours_output: flags.reports.colours_output(),
         effective,
     })
 }
@@ -182,7 +187,7 @@ fn update(flags: &Flags, upstream: &Upstream) -> Result<Option<IndexUpdate>> {
     if flags.update_index && flags.offline {
         bail!("--offline sends no requests, and --update-index fetches the index; leave one of them out");
     }
-    if !flags.update_index {
+    if !(flags.update_index || flags.index_only) {
         if flags.index_full {
             bail!("--index-full says how --update-index clones; give that too");
         }
@@ -247,7 +252,7 @@ fn names(flags: &Flags) -> Result<NameSet> {
             text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned),
         );
     }
-    NameSet::parse(&names).context("--crates")
+    NameSet::parse_with_versions(&names).context("--crates")
 }
 
 fn fetch(flags: &Flags) -> FetchOptions {
@@ -277,18 +282,22 @@ fn user_agent(contact: Option<&str>) -> String {
     }
 }
 
-fn effective(options: &DownloadOptions) -> String {
-    use std::fmt::Write as _;
-    let source = match &options.upstream {
+/// Describes the source of the records in a few words.
+pub(crate) fn source_of(options: &DownloadOptions) -> String {
+    match &options.upstream {
         Upstream::Local(dir) => format!("index at {}", dir.display()),
         Upstream::Sparse(url) => format!("sparse registry {url}"),
         Upstream::List(path) => format!("URLs of {}", path.display()),
-    };
+    }
+}
+
+fn effective(options: &DownloadOptions) -> String {
+    use std::fmt::Write as _;
     let mut text = "dry run: nothing is written\n".to_owned();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<19}{value}");
     };
-    line("source", source);
+    line("source", source_of(options));
     line("output", format!("{} ({} layout)", options.out.display(), options.layout.as_str()));
     if options.storage != Storage::Loose {
         let dir = options.bundles_out.as_ref().map_or_else(
@@ -307,5 +316,12 @@ fn effective(options: &DownloadOptions) -> String {
         line("policy", policy.policy().digest().to_hex()[..16].to_owned());
     }
     line("concurrency", options.fetch.concurrency.to_string());
+    if !mirror_cli::effective().is_empty() {
+        text.push_str("\nsettings that are not the default, and where they come from\n");
+        for setting in mirror_cli::effective() {
+            let _ = writeln!(text, "  {:<24} {:<28} {}", setting.name, setting.value, setting.origin);
+        }
+        text.push('\n');
+    }
     text
 }

@@ -5,11 +5,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mirror_sync::{
-    Decision, DownloadOptions, Explained, ListedGap, Outcome, Printable, RebuildOutcome, Rule, Storage,
-    UpstreamRemoval, Verdict, human_bytes,
+    Decision, Diagnosis, DownloadOptions, ExitStatus, Explained, ListedGap, Outcome, Printable,
+    RebuildOutcome, Rule, Storage, UpstreamRemoval, Verdict, human_bytes,
 };
 
+use mirror_types::human_time;
+
 use crate::advisories;
+use crate::room::Room;
 
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
@@ -141,9 +144,12 @@ const MAX_LISTED: usize = 10;
 /// Writes the summary of a run.
 pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     let mut text = String::new();
+    if options.index_only {
+        return index_only(outcome, options);
+    }
     mirror_cli::row(&mut text, "selected", outcome.selected.to_string());
     if options.dry_run {
-        would_be_done(&mut text, outcome);
+        would_be_done(&mut text, outcome, options);
     } else {
         was_done(&mut text, outcome, options);
     }
@@ -152,10 +158,56 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     selected(&mut text, outcome);
     faults(&mut text, outcome, options);
     advice(&mut text, outcome);
+    if !options.dry_run {
+        where_and_what_next(&mut text, outcome, options);
+    }
     text
 }
 
-fn would_be_done(text: &mut String, outcome: &Outcome) {
+/// Shows rows of failures in red.
+pub(crate) fn coloured(text: String, is_coloured: bool) -> String {
+    if !is_coloured {
+        return text;
+    }
+    let alarms = |line: &str| {
+        ["failed ", "unavailable ", "quarantined ", "the run was given up"]
+            .iter()
+            .any(|row| line.starts_with(row))
+            && line.split_whitespace().nth(1) != Some("0")
+    };
+    let paint =
+        |line: &str| if alarms(line) { format!("\u{1b}[31m{line}\u{1b}[0m\n") } else { format!("{line}\n") };
+    text.lines().map(paint).collect()
+}
+
+/// Writes the summary of a run that only brought the index up to date.
+fn index_only(outcome: &Outcome, options: &DownloadOptions) -> String {
+    if outcome.interrupted {
+        return "stopped; the index is as it was\n".to_owned();
+    }
+    let elapsed = outcome.elapsed.as_secs_f64();
+    format!(
+        "the {} is up to date ({elapsed:.1}s)\n\nnext: the same command with --dry-run in place of --index-only says what a \
+         run would fetch\n",
+        crate::resolve::source_of(options)
+    )
+}
+
+/// Writes, as the last lines, where the mirror is and what can be done with it.
+fn where_and_what_next(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
+    let out = &options.out;
+    let full = std::path::absolute(out).unwrap_or_else(|_| out.clone());
+    let _ = writeln!(text, "\nmirror             {}", full.display());
+    if outcome.exit_status() == ExitStatus::Complete {
+        let _ = writeln!(
+            text,
+            "next               serve-mirror --mirror {} lets Cargo build from it; the same command again brings it up to date",
+            out.display()
+        );
+    }
+}
+
+fn would_be_done(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
     let mut line = |name: &str, value: String| mirror_cli::row(text, name, value);
     line("held", outcome.existing.to_string());
     line("would fetch", outcome.would_fetch.to_string());
@@ -174,7 +226,7 @@ fn would_be_done(text: &mut String, outcome: &Outcome) {
                 )
             },
             match estimate.time {
-                Some(time) => format!("about {}", humantime::format_duration(whole_seconds(time))),
+                Some(time) => format!("about {}", human_time(whole_seconds(time))),
                 None => "unknown: no earlier run gives a rate to judge by".to_owned(),
             },
         ),
@@ -182,6 +234,12 @@ fn would_be_done(text: &mut String, outcome: &Outcome) {
     };
     line("bytes", bytes);
     line("time", time);
+    if let Some(room) = Room::at(&options.out) {
+        let most = outcome.estimate.map_or(0, |estimate| estimate.most_bytes);
+        for (name, value) in room.compared(most, outcome.would_fetch, options.storage) {
+            line(name, value);
+        }
+    }
 }
 
 fn was_done(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
@@ -196,6 +254,11 @@ fn was_done(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
     }
     line("unavailable", outcome.unavailable.to_string());
     line("failed", outcome.failed.to_string());
+    if outcome.failures_by_kind.len() > 1 || outcome.failures_by_kind.values().any(|records| *records > 1) {
+        let kinds: Vec<String> =
+            outcome.failures_by_kind.iter().map(|(kind, records)| format!("{records} {kind}")).collect();
+        line("kinds of failures", kinds.join(", "));
+    }
     line("bytes", human_bytes(outcome.bytes));
     let seconds = outcome.elapsed.as_secs_f64().max(0.001);
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -387,7 +450,22 @@ fn advice(text: &mut String, outcome: &Outcome) {
             outcome.prune_refused
         );
     }
-    if outcome.given_up {
+    if let Some(diagnosis) = &outcome.diagnosis {
+        let _ = writeln!(
+            text,
+            "\nthe run was given up: {diagnosis}.\n{}",
+            match diagnosis {
+                Diagnosis::Pages => {
+                    "Check the proxy (https_proxy, no_proxy) and --crates-base-url, then run the same command again."
+                }
+                Diagnosis::WrongBytes => {
+                    "Check that --crates-base-url (or the `dl` of the index) and --index-dir or --index-url are of one \
+                     registry, then run the same command again."
+                }
+                _ => "Check --crates-base-url and the network, then run the same command again.",
+            }
+        );
+    } else if outcome.given_up {
         text.push_str(
             "\nthe origin refused every request or never answered, so the run was given up; check the network, \
              --crates-base-url and --user-agent, then run the same command again.\n",

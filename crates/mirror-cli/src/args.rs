@@ -1,11 +1,20 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Command, Parser};
 use mirror_types::{ExitStatus, redacted};
 
-/// Parses the flags that this process was started with. Every program also answers `--generate man` and `--generate
+use crate::help;
+use crate::layers::{self, Layered, Setting};
+
+/// The settings of this process that are not the default.
+static EFFECTIVE: OnceLock<Vec<Setting>> = OnceLock::new();
+
+/// Parses the flags that this process was started with, the variables of its environment and the file of `--config`:
+/// a flag counts over a variable, and that over the file. Every program also answers `--generate man` and `--generate
 /// SHELL`, with its man page or its completion on standard output; a subcommand may stand before it.
 ///
 /// # Errors
@@ -15,15 +24,53 @@ pub fn flags<F: Parser>() -> Result<F, ExitCode> {
     if let Some(end) = crate::generate::answer::<F>(&args) {
         return Err(end);
     }
-    parse(args).map_err(|error| {
-        if std::env::args().any(|arg| redacted(&arg) != arg) && error.use_stderr() {
-            // It may quote what was typed; nothing else of it is lost but its colours.
-            crate::say(hidden(&error.to_string()).trim_end());
-        } else {
-            let _ = error.print();
+    let program = command::<F>();
+    let args = dashed(args).collect();
+    let layered = layers::layered(&program, args, &|name| std::env::var_os(name)).map_err(|why| {
+        crate::say(&format!("error: {why}"));
+        ExitCode::from(ExitStatus::Usage.code())
+    })?;
+    let parsed = program.clone().try_get_matches_from(layered.args.clone()).and_then(|mut matches| {
+        let settings = layers::settings(&program, &layered, &matches);
+        let flags =
+            F::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut program.clone()))?;
+        let _ = EFFECTIVE.set(settings);
+        Ok(flags)
+    });
+    parsed.map_err(|error| refuse(&program, error, &layered))
+}
+
+/// Returns the settings that [`flags`] found and that are not the default, in the order of the help.
+#[must_use]
+pub fn effective() -> &'static [Setting] {
+    EFFECTIVE.get().map_or(&[], Vec::as_slice)
+}
+
+/// Prints help, or what is wrong with the arguments.
+fn refuse(program: &Command, error: clap::Error, layered: &Layered) -> ExitCode {
+    if error.kind() == ErrorKind::DisplayHelp {
+        let is_asked = |arg: &&OsString| matches!(arg.to_str(), Some("-h" | "--help"));
+        let names = std::iter::once(program.get_name().into()).chain(layered.path.iter().map(OsString::from));
+        let asked = names.chain(layered.args.iter().filter(is_asked).take(1).cloned());
+        let is_short = !std::env::args_os().any(|arg| arg == "--help");
+        let shown = help::shown(program.clone(), is_short).try_get_matches_from(asked);
+        let _ = shown.err().unwrap_or(error).print();
+        return ExitCode::from(ExitStatus::Complete.code());
+    }
+    let error = help::without_absurd_tips(error);
+    if std::env::args().any(|arg| redacted(&arg) != arg) && error.use_stderr() {
+        // It may quote what was typed; nothing else of it is lost but its colours.
+        crate::say(hidden(&error.to_string()).trim_end());
+    } else {
+        let _ = error.print();
+    }
+    let text = error.to_string();
+    for (name, origin) in &layered.origins {
+        if text.contains(&format!("--{name} ")) || text.contains(&format!("--{name}'")) {
+            crate::say(&format!("note: --{name} comes from {origin}"));
         }
-        ExitCode::from(if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Complete }.code())
-    })
+    }
+    ExitCode::from(if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Complete }.code())
 }
 
 /// Returns a text of several words and lines without the secrets of the addresses in it.
@@ -38,14 +85,18 @@ fn hidden(text: &str) -> String {
 /// When it is not one of this program, or asks for help.
 pub fn parse<F: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<F, clap::Error> {
     let mut command = command::<F>();
-    let args = args.into_iter().enumerate().map(|(at, arg)| if at == 0 { arg } else { double_dash(arg) });
-    let mut matches = command.try_get_matches_from_mut(args)?;
+    let mut matches = command.try_get_matches_from_mut(dashed(args))?;
     F::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 /// Returns the command line of a program as [`parse`] reads it.
 pub(crate) fn command<F: Parser>() -> Command {
-    F::command().args_override_self(true)
+    help::with_common(F::command().args_override_self(true))
+}
+
+/// Gives every flag two dashes.
+fn dashed(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    args.into_iter().enumerate().map(|(at, arg)| if at == 0 { arg } else { double_dash(arg) })
 }
 
 /// Adds a dash to the source system's flags, which have one.

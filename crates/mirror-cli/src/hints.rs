@@ -116,6 +116,9 @@ fn of_download(advice: Advice) -> Option<&'static str> {
              --index-dir"
         }
         Advice::RunOnline => "run once without --offline",
+        Advice::CloneTheIndex => {
+            "run once with --index-only in place of --dry-run, which clones the index and downloads nothing; then try again"
+        }
         Advice::RunInEarnest => "run without --dry-run to clone it",
         Advice::IncludeOrPruneYanked => {
             "--include-yanked wants yanked releases, and --prune=yanked removes them; give one of the two"

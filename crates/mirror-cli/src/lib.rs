@@ -2,17 +2,20 @@
 
 mod args;
 mod generate;
+mod help;
 mod hints;
 mod last_words;
+mod layers;
 mod repeats;
 mod reports;
 mod signals;
 mod terminal;
 
-pub use args::{duration, flags, parse};
+pub use args::{duration, effective, flags, parse};
 pub use hints::{Program, check_hints, hint};
 pub use last_words::complain;
+pub use layers::{Origin, Setting};
 pub use repeats::check_repeats;
-pub use reports::{LogFlags, LogFormat, LogLevel};
+pub use reports::{Colour, LogFlags, LogFormat, LogLevel};
 pub use signals::{Signals, watch};
 pub use terminal::{print, row, say};

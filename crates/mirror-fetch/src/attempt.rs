@@ -332,10 +332,12 @@ async fn judge(
 fn wrong_hash(expect: Option<Sha256>, (found, size): (Sha256, u64), headers: &HeaderMap) -> Fault {
     let kind = headers.get(CONTENT_TYPE).map_or_else(|| "none".to_owned(), shown);
     let expect = expect.map(Sha256::to_hex).unwrap_or_default();
-    Fault::new(
+    let mut fault = Fault::new(
         FailureKind::WrongHash,
         format_args!("SHA-256 is {found}, not {expect} ({size} bytes, content-type {kind})"),
-    )
+    );
+    fault.is_page = kind.to_ascii_lowercase().starts_with("text/html");
+    fault
 }
 
 /// Waits until one more large body may be received.

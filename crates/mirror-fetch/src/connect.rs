@@ -96,13 +96,17 @@ impl Connector {
     pub(crate) async fn connect(&self, target: &Target) -> Result<Conn, Fault> {
         match tokio::time::timeout(self.timeout, self.open(target)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Fault::new(
-                FailureKind::Timeout,
-                format_args!(
-                    "connecting to {}:{} took longer than {:?}",
-                    target.host, target.port, self.timeout
-                ),
-            )),
+            Err(_) => {
+                let Target { host, port, proxy, .. } = target;
+                let by = proxy
+                    .as_ref()
+                    .map_or_else(String::new, |proxy| format!(" through the proxy {}", proxy.place()));
+                let waited = self.timeout;
+                Err(Fault::new(
+                    FailureKind::Timeout,
+                    format_args!("connecting to {host}:{port}{by} took longer than {waited:?}"),
+                ))
+            }
         }
     }
 

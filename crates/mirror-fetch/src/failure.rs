@@ -151,6 +151,8 @@ pub struct Failure {
     pub started: SystemTime,
     /// The time at which the request was given up.
     pub finished: SystemTime,
+    /// True if the body had another checksum and was announced as HTML: a page, not a release.
+    pub is_page: bool,
 }
 
 impl Failure {
@@ -230,6 +232,8 @@ pub(crate) struct Fault {
     /// True if the origin has never answered any request. That does not show how much load it bears, and sending less,
     /// to others as well, would not help.
     pub(crate) mute: bool,
+    /// True if the body was announced as HTML.
+    pub(crate) is_page: bool,
 }
 
 impl fmt::Display for Fault {
@@ -253,6 +257,7 @@ impl Fault {
             shared: false,
             congested,
             mute: false,
+            is_page: false,
         }
     }
 

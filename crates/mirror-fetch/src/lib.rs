@@ -35,7 +35,7 @@ pub use url::Url;
 pub use answer::{Body, Content, Fetched, Verified};
 pub use failure::{Failure, FailureKind, FetchSetupError, RetryKind};
 pub use fetcher::Fetcher;
-pub use options::{FetchObserver, FetchOptions, ProxySettings};
+pub use options::{FetchObserver, FetchOptions, ProxySettings, Wait};
 pub use proxy::{Proxies, ProxyFault, UnusableProxy};
 pub use request::FetchRequest;
 pub use run::RunEnd;

@@ -86,6 +86,30 @@ impl Default for FetchOptions {
     }
 }
 
+/// Why a request makes its caller wait.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Wait<'a> {
+    /// No origin has answered yet, and this one has not for as long as `after`.
+    Silent {
+        /// The host that was asked.
+        host: &'a str,
+        /// Host and port of the proxy in between.
+        proxy: Option<&'a str>,
+        /// The time since the request began.
+        after: Duration,
+    },
+    /// An attempt failed, and the next one begins after `wait`.
+    Retry {
+        /// The address, without its query.
+        url: &'a str,
+        /// The failure, in one line.
+        why: &'a str,
+        /// The time until then.
+        wait: Duration,
+    },
+}
+
 /// Receives events, for counters. Called on hot paths: must not block.
 #[expect(unused_variables, reason = "default bodies are empty, the names document the arguments")]
 pub trait FetchObserver: Send + Sync {
@@ -95,6 +119,8 @@ pub trait FetchObserver: Send + Sync {
     fn bytes(&self, n: u64) {}
     /// Takes note that a request will be tried again.
     fn retry(&self) {}
+    /// Takes note that a request makes the run wait.
+    fn waits(&self, wait: &Wait<'_>) {}
     /// Takes note that the number of requests in flight changed by `delta`.
     fn inflight(&self, delta: i64) {}
     /// Takes note that the adaptive limit is now `limit`.

@@ -38,6 +38,16 @@ pub(crate) struct Proxy {
     pub(crate) socks: Option<Socks>,
 }
 
+impl Proxy {
+    /// Returns host and port, for messages; no credentials.
+    pub(crate) fn place(&self) -> String {
+        match self.uri.port_u16() {
+            Some(port) => format!("{}:{port}", self.host),
+            None => self.host.clone(),
+        }
+    }
+}
+
 /// The ways of a SOCKS proxy, version 5. Shows no credentials.
 #[derive(Clone)]
 pub(crate) struct Socks {

@@ -1,5 +1,6 @@
 //! The one retry layer: attempts, backoff, and failures that cost no retry.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -12,9 +13,10 @@ use crate::answer::Fetched;
 use crate::attempt::{Ctx, Done, attempt};
 use crate::failure::{Failure, FailureKind, Fault, RetryKind};
 use crate::hash_batcher::HashBatcher;
-use crate::options::FetchOptions;
+use crate::options::{FetchOptions, Wait};
 use crate::plus;
 use crate::pool::{NO_SLOT, Origin};
+use crate::proxy::Proxy;
 use crate::request::FetchRequest;
 use crate::shared::Core;
 
@@ -24,6 +26,9 @@ const MAX_UNSENT: u32 = 64;
 /// Broken connections that do not count against a request on them; after that it gets its own connection. Without this,
 /// one answer that breaks its connection could use up the retries of all requests beside it.
 const MAX_SHARED: u32 = 2;
+
+/// The time after which an origin that never answered is named.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 
 /// Counts a request in flight for as long as this value lives, also when it is dropped.
 struct InFlight<'a>(&'a Core);
@@ -54,9 +59,10 @@ pub(crate) async fn fetch(
     let mut ctx = Ctx { core, req, url, batcher, resume: None, slot, avoid, brought_bytes: 0, alone: false };
     loop {
         let began = Instant::now();
-        let fault = match attempt(&mut ctx).await {
+        let fault = match announced(core, req, attempt(&mut ctx)).await {
             Ok(done) => {
                 core.observer.attempt(Some(done.status), true, began.elapsed());
+                tracing::debug!(url = place(&ctx.url), status = done.status, took = ?began.elapsed(), "answered");
                 note(core, done.size(), true, false);
                 core.silence.answered();
                 if let Some(origin) = origin_of_plus(core, req) {
@@ -71,6 +77,7 @@ pub(crate) async fn fetch(
             continue;
         }
         core.observer.attempt(fault.status, false, began.elapsed());
+        tracing::debug!(url = place(&ctx.url), error = fault.message, took = ?began.elapsed(), "failed");
         if !fault.mute {
             note(core, 0, false, fault.congested);
         }
@@ -85,6 +92,23 @@ pub(crate) async fn fetch(
             return Err(failed(req, &fault, tries.retries, started));
         }
     }
+}
+
+/// Carries an attempt out. While no origin has ever answered, the observer hears of one that stays silent.
+async fn announced<T>(core: &Core, req: &FetchRequest, doing: impl Future<Output = T>) -> T {
+    let mut doing = pin!(doing);
+    if core.silence.is_unbroken() {
+        if let Ok(done) = tokio::time::timeout(SILENT_AFTER, &mut doing).await {
+            return done;
+        }
+        if core.silence.is_unbroken() {
+            let proxy = core.pool.origin(&req.url, req.guarded).ok();
+            let proxy = proxy.and_then(|origin| origin.target.proxy.as_ref().map(Proxy::place));
+            let host = req.url.host_str().unwrap_or_default();
+            core.observer.waits(&Wait::Silent { host, proxy: proxy.as_deref(), after: SILENT_AFTER });
+        }
+    }
+    doing.await
 }
 
 /// The attempts at one request.
@@ -159,7 +183,9 @@ impl Tries {
         self.unsent = 0;
         ctx.core.observer.retry();
         let wait = pause(options, self.retries, fault.retry_after);
-        tracing::debug!(url = place(&ctx.req.url), error = fault.message, ?wait, "trying again");
+        let url = place(&ctx.req.url);
+        tracing::debug!(url, error = fault.message, ?wait, "trying again");
+        ctx.core.observer.waits(&Wait::Retry { url: &url, why: &fault.message, wait });
         tokio::time::sleep(wait).await;
         true
     }
@@ -218,6 +244,7 @@ fn failed(req: &FetchRequest, fault: &Fault, retries: u32, started: SystemTime) 
         message,
         started,
         finished: SystemTime::now(),
+        is_page: fault.is_page,
     }
 }
 

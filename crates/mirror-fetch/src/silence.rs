@@ -58,6 +58,11 @@ impl Silence {
         }
     }
 
+    /// Returns whether an origin ever answered.
+    pub(crate) fn is_unbroken(&self) -> bool {
+        !lock(&self.state).ever_answered
+    }
+
     /// Notes a failed attempt, and the bytes that it brought.
     pub(crate) fn failed(&self, fault: &Fault, brought_bytes: u64) {
         if !is_silence(fault) || brought_bytes >= ALIVE_BYTES {

@@ -184,8 +184,12 @@ impl Closure {
         self.files.insert(key.clone(), Crate::of(file, records.clone()));
         let mut work = Vec::new();
         if self.roots.contains(&key) {
-            let wanted: HashSet<ReleaseId> =
-                self.selection.select(records).records.into_iter().map(|record| record.id).collect();
+            let selected = self.selection.select(records);
+            selected
+                .unmatched
+                .iter()
+                .for_each(|requirement| self.count_unsatisfied(format!("{key} {requirement}")));
+            let wanted: HashSet<ReleaseId> = selected.records.into_iter().map(|record| record.id).collect();
             self.begin_with(&key, &wanted, &mut work);
         }
         for need in waiting {
@@ -296,14 +300,16 @@ impl Closure {
     }
 
     fn unsatisfied(&mut self, key: &str, need: &Need) {
+        let features: Vec<_> =
+            need.features.iter().filter(|feature| *feature != DEFAULT).map(String::as_str).collect();
+        let with = if features.is_empty() { String::new() } else { format!(" with {}", features.join(", ")) };
+        self.count_unsatisfied(format!("{key} {}{with}", need.req));
+    }
+
+    fn count_unsatisfied(&mut self, requirement: String) {
         self.report.unsatisfied += 1;
         if self.report.first_unsatisfied.len() < NAMED_UNSATISFIED {
-            let features: Vec<_> =
-                need.features.iter().filter(|feature| *feature != DEFAULT).map(String::as_str).collect();
-            let with =
-                if features.is_empty() { String::new() } else { format!(" with {}", features.join(", ")) };
-            let text = clipped(format!("{key} {}{with}", need.req), CLIPPED_VALUE_BYTES);
-            self.report.first_unsatisfied.push(text);
+            self.report.first_unsatisfied.push(clipped(requirement, CLIPPED_VALUE_BYTES));
         }
     }
 

@@ -49,6 +49,12 @@ pub enum SelectionError {
         /// The text, printable.
         text: String,
     },
+    /// The text is neither a crate name and a version nor one and a requirement; write one.
+    #[error("{text} is not a crate name with a version or a requirement, as serde@1.0.200 and serde@^1 are")]
+    Versions {
+        /// The text, printable.
+        text: String,
+    },
     /// The text is no target triple; write one, as `rustc` prints them.
     #[error("{text} is not a target triple, as x86_64-unknown-linux-gnu is one")]
     Target {

@@ -1,11 +1,11 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use mirror_types::{CrateName, IndexRecord, Printable, ReleaseId, Sha256};
-use semver::Version;
+use semver::{Version, VersionReq};
 
 use crate::error::SelectionError;
 use crate::lockfile::{LockSet, Locked};
@@ -16,6 +16,40 @@ pub struct NameSet {
     exact: Vec<CrateName>,
     canonical: HashSet<String>,
     globs: GlobSet,
+    /// Versions of crates of which not all are meant, by canonical name.
+    versions: HashMap<String, Vec<Versions>>,
+}
+
+/// Some versions of a crate.
+#[derive(Debug, Clone)]
+enum Versions {
+    /// Exactly this one, whether it is yanked or not.
+    Exact(Version),
+    /// Those that satisfy a requirement.
+    Matching(VersionReq),
+}
+
+impl Versions {
+    fn parse(text: &str) -> Option<Self> {
+        let exact = Version::parse(text).ok().map(Self::Exact);
+        exact.or_else(|| VersionReq::parse(text).ok().map(Self::Matching))
+    }
+
+    fn contain(&self, version: &str) -> bool {
+        Version::parse(version).is_ok_and(|version| match self {
+            Self::Exact(exact) => version == *exact,
+            Self::Matching(requirement) => requirement.matches(&version),
+        })
+    }
+}
+
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(version) => write!(f, "{version}"),
+            Self::Matching(requirement) => write!(f, "{requirement}"),
+        }
+    }
 }
 
 impl NameSet {
@@ -42,6 +76,51 @@ impl NameSet {
         }
         set.globs = globs.build().map_err(|error| SelectionError::Name { text: error.to_string() })?;
         Ok(set)
+    }
+
+    /// Parses the same, and names with a version or a requirement: `serde@1.0.200`, `serde@^1`. A crate that is also
+    /// given without one has all its versions.
+    ///
+    /// # Errors
+    /// When a text is none of these.
+    pub fn parse_with_versions(texts: &[String]) -> Result<Self, SelectionError> {
+        let (mut names, mut versions) = (Vec::new(), HashMap::<String, Vec<Versions>>::new());
+        let mut whole = HashSet::new();
+        for text in texts.iter().map(|text| text.trim()) {
+            let Some((name, wanted)) = text.split_once('@') else {
+                whole.extend(CrateName::new(text).ok().map(|name| name.canonical()));
+                names.push(text.to_owned());
+                continue;
+            };
+            let bad = || SelectionError::Versions { text: Printable(text).to_string() };
+            let wanted = Versions::parse(wanted.trim()).ok_or_else(bad)?;
+            let name = CrateName::new(name.trim()).map_err(|_| bad())?;
+            versions.entry(name.canonical()).or_default().push(wanted);
+            names.push(name.to_string());
+        }
+        versions.retain(|name, _| !whole.contains(name));
+        Ok(Self { versions, ..Self::parse(&names)? })
+    }
+
+    /// Keeps the records of the versions that are meant, and returns the requirements that none satisfies. `exact` gets
+    /// those that were named by their exact version.
+    fn retain_versions(&self, records: &mut Vec<IndexRecord>, exact: &mut HashSet<ReleaseId>) -> Vec<String> {
+        let Some(name) = records.first().map(|record| record.id.name.canonical()) else { return Vec::new() };
+        let Some(versions) = self.versions.get(&name) else { return Vec::new() };
+        let unmatched = versions
+            .iter()
+            .filter(|versions| !records.iter().any(|record| versions.contain(record.id.version.as_str())))
+            .map(Versions::to_string)
+            .collect();
+        records.retain(|record| {
+            let meant: Vec<_> =
+                versions.iter().filter(|versions| versions.contain(record.id.version.as_str())).collect();
+            if meant.iter().any(|versions| matches!(versions, Versions::Exact(_))) {
+                exact.insert(record.id.clone());
+            }
+            !meant.is_empty()
+        });
+        unmatched
     }
 
     /// Returns whether it is empty.
@@ -159,6 +238,8 @@ pub struct Selected {
     pub yanked_skipped: usize,
     /// Versions left out because nothing says when they were published, and the selection ends at a moment.
     pub undated: usize,
+    /// Requirements of the selection that no version of the crate satisfies.
+    pub unmatched: Vec<String>,
     /// Releases with different checksums in lockfile and index, in this order.
     pub checksum_conflicts: Vec<(ReleaseId, Sha256, Sha256)>,
 }
@@ -194,6 +275,8 @@ impl Selection {
             selected.records = records;
             return selected;
         }
+        let mut exact = HashSet::new();
+        selected.unmatched = self.include.retain_versions(&mut records, &mut exact);
         if let Some(end) = self.as_of {
             records.retain(|record| {
                 selected.undated += usize::from(record.published.is_none());
@@ -202,7 +285,7 @@ impl Selection {
         }
         if !self.include_yanked || self.latest > 0 {
             let before = records.len();
-            records.retain(|record| !record.yanked);
+            records.retain(|record| !record.yanked || exact.contains(&record.id));
             if !self.include_yanked {
                 selected.yanked_skipped = before - records.len();
             }
@@ -310,6 +393,41 @@ mod tests {
         ] {
             let set = NameSet::parse(&[glob.into()]).expect("glob");
             assert_eq!(set.matches(&name.parse().expect("name")), wanted, "{glob} {name}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_have_versions() {
+        let select = |texts: &[&str], latest| {
+            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            let include = NameSet::parse_with_versions(&texts).expect("set");
+            let records = [
+                ("0.9.0", false),
+                ("1.0.0", true),
+                ("1.1.0", false),
+                ("1.2.0-rc.1", false),
+                ("2.0.0", false),
+            ];
+            let records = records.iter().map(|(version, yanked)| record(version, *yanked)).collect();
+            let selected = Selection { include, latest, ..Selection::default() }.select(records);
+            let versions: Vec<_> =
+                selected.records.iter().map(|record| record.id.version.to_string()).collect();
+            (versions.join(" "), selected.unmatched.join(" "))
+        };
+        let found = |versions: &str| (versions.to_owned(), String::new());
+        assert_eq!(select(&["a_b@1.1.0"], 0), found("1.1.0"));
+        assert_eq!(select(&["A-B@^1"], 0), found("1.1.0"));
+        assert_eq!(select(&["a-b@1.0.0"], 0), found("1.0.0"), "named exactly, although it is yanked");
+        assert_eq!(select(&["a-b@>=0.9"], 1), found("2.0.0"), "the newest of them");
+        assert_eq!(select(&["a-b@0.9.0", "a-b@2"], 0), found("0.9.0 2.0.0"));
+        assert_eq!(
+            select(&["a-b@0.9.0", "a-b"], 0),
+            found("0.9.0 1.1.0 1.2.0-rc.1 2.0.0"),
+            "all of it was named, too"
+        );
+        assert_eq!(select(&["a-b@3", "a-b@2"], 0), ("2.0.0".to_owned(), "^3".to_owned()));
+        for bad in ["a@", "a@one", "a*@1", "@1", "../a@1"] {
+            assert!(NameSet::parse_with_versions(&[bad.to_owned()]).is_err(), "{bad}");
         }
     }
 

@@ -36,6 +36,14 @@ pub async fn download(
     let began = Instant::now();
     // The whole run uses one moment as its clock.
     let options = DownloadOptions { now: Some(options.moment()), ..options };
+    if options.index_only {
+        return match crate::update::update(&options, &observer, &cancel).await {
+            Err(SyncError::Update(UpdateError::Stopped)) => {
+                Ok(Outcome { interrupted: true, elapsed: began.elapsed(), ..Outcome::default() })
+            }
+            done => done.map(|()| Outcome { elapsed: began.elapsed(), ..Outcome::default() }),
+        };
+    }
     // While it updates its index or its advisories, the run must be the only one: it takes the lock first.
     let updates = options.update.is_some() || options.advisory_update.is_some();
     let store = if updates && !options.dry_run { Some(lock(&options)?) } else { None };

@@ -201,7 +201,8 @@ impl SyncError {
             Self::WantedAndPruned => Some(Advice::IncludeOrPruneYanked),
             Self::OtherRegistries { .. } => Some(Advice::NameTheRegistry),
             Self::CratesUnnamed => Some(Advice::NameCrates),
-            Self::NoIndexToTry { .. } | Self::NoAdvisoriesToTry { .. } => Some(Advice::RunInEarnest),
+            Self::NoIndexToTry { .. } => Some(Advice::CloneTheIndex),
+            Self::NoAdvisoriesToTry { .. } => Some(Advice::RunInEarnest),
             Self::NeverFetched { .. } => Some(Advice::RunOnline),
             Self::Unaccounted { .. } => Some(Advice::VerifyExisting),
             Self::Usage(_)

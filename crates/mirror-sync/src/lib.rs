@@ -36,7 +36,7 @@ pub use download::download;
 pub use error::SyncError;
 pub use gaps::{acknowledge_gaps, list_gaps, read_gaps};
 pub use given::{MAX_TEXT_BYTES, read_text};
-pub use mirror_fetch::{CancellationToken, FetchObserver, FetchOptions, FetchSetupError};
+pub use mirror_fetch::{CancellationToken, FetchObserver, FetchOptions, FetchSetupError, Wait};
 pub use mirror_git::{IndexError, UpdateError, UpdateEvent, UpdateStatus, Updated};
 pub use mirror_index::sparse::{AnswerLimits, ConfigError};
 pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
@@ -49,12 +49,12 @@ pub use mirror_policy::{
 pub use mirror_repo::{BUNDLES, Gap, ListedGap, MANIFEST, OpenReport, RebuildOutcome, RepoError};
 pub use mirror_store::{CrateStore, StoreError};
 pub use mirror_types::{
-    Address, CrateName, ExitStatus, IndexRecord, Layout, Printable, ReleaseId, VersionText, human_bytes,
-    upstream,
+    Address, Advice, Cause, CrateName, ExitStatus, FailedRecord, FaultKind, IndexRecord, Layout, Location,
+    Printable, ReleaseId, Sha256, StoreId, Unexpected, VersionText, human_bytes, upstream,
 };
-pub use mirror_types::{Advice, Cause, FailedRecord, FaultKind, Location, Sha256, StoreId, Unexpected};
 pub use observe::{SyncEvent, SyncObserver, SyncPhase};
 pub use options::{AdvisoryUpdate, DownloadOptions, IndexUpdate, Prune, RebuildOptions, Storage, Upstream};
 pub use outcome::{AdvisoriesUsed, Estimate, Outcome, Reported};
 pub use policy::{Explained, POLICY_FILE, PolicyFile, explain, load_policy, read_policy};
 pub use rebuild::rebuild_catalogue;
+pub use run::diagnosis::Diagnosis;

@@ -101,6 +101,8 @@ pub struct DownloadOptions {
     pub upstream: Upstream,
     /// Clone or update the index first.
     pub update: Option<IndexUpdate>,
+    /// Do nothing after that.
+    pub index_only: bool,
     /// Only what these lockfiles name.
     pub cargo_locks: Vec<PathBuf>,
     /// The names by which lockfiles refer to this registry.
@@ -189,6 +191,7 @@ impl DownloadOptions {
         Self {
             upstream,
             update: None,
+            index_only: false,
             cargo_locks: Vec::new(),
             lock_sources: LockSources::new(mirror_types::upstream::lock_sources()),
             include: NameSet::default(),

@@ -7,6 +7,7 @@ use mirror_policy::DatabaseCommit;
 use mirror_types::{ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId, Rule};
 
 use crate::error::SyncError;
+use crate::run::diagnosis::Diagnosis;
 
 /// The outcome of a run. The counters add up: `selected` is the sum of `downloaded`, `existing`, `verified_existing`,
 /// `deferred`, `unavailable` and `failed`, unless the run was stopped.
@@ -95,6 +96,10 @@ pub struct Outcome {
     pub denied: u64,
     /// True if the run was given up because the origin refused or never answered.
     pub given_up: bool,
+    /// Why it was given up, when every answer was the same.
+    pub diagnosis: Option<Diagnosis>,
+    /// Failed and unavailable records, by the kinds of the failure ledger.
+    pub failures_by_kind: BTreeMap<&'static str, u64>,
     /// The first failures, with reasons.
     pub first_failures: Vec<FailedRecord>,
     /// The first bad lines.
@@ -233,7 +238,11 @@ impl Outcome {
         for (source, packages) in more.foreign_packages {
             *self.foreign_packages.entry(source).or_default() += packages;
         }
+        for (kind, records) in more.failures_by_kind {
+            *self.failures_by_kind.entry(kind).or_default() += records;
+        }
         self.given_up |= more.given_up;
+        self.diagnosis = self.diagnosis.or(more.diagnosis);
         self.interrupted |= more.interrupted;
     }
 

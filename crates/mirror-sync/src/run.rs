@@ -1,5 +1,6 @@
 //! Carries a plan out: the threads of a run, and how they end.
 
+pub(crate) mod diagnosis;
 mod dispatch;
 mod finish;
 mod message;
@@ -31,6 +32,7 @@ use crate::outcome::Outcome;
 use crate::plan::plan;
 use crate::removed::record_source;
 use crate::reported::survey;
+use crate::run::diagnosis::SameFailures;
 use crate::run::dispatch::{Dispatcher, Finished};
 use crate::run::finish::{Carried, finish};
 use crate::run::message::{FetchJob, HashJob, Message};
@@ -242,6 +244,7 @@ async fn carry_out(
         licences_read: 0,
         cancel: stop,
         outcome,
+        same: SameFailures::default(),
     };
     let message_queue = queues.message_queue;
     drop(queues.hash_queue);

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "progress")]
+mod bar;
 #[cfg(feature = "listener")]
 mod console;
 #[cfg(feature = "listener")]

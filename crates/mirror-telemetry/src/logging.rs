@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 #[cfg(feature = "progress")]
 use indicatif::MultiProgress;
-use tracing_subscriber::filter::LevelFilter;
+use tracing::subscriber::set_global_default;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::lines::Lines;
 
@@ -186,6 +189,20 @@ fn records(level: LevelFilter) -> SubscriberBuilder<DefaultFields, Format, Level
         .log_internal_errors(false)
 }
 
+/// Returns whether a record is logged: of debug records, only those of this system. Those of libraries are dumps of
+/// frames and handshakes.
+fn is_own(about: &Metadata<'_>) -> bool {
+    const OWN: [&str; 6] = [
+        "mirror_",
+        "download_crates",
+        "generate_sidecars",
+        "extract_bundles",
+        "serve_mirror",
+        "archive_hasher",
+    ];
+    *about.level() <= Level::INFO || OWN.iter().any(|own| about.target().starts_with(own))
+}
+
 /// Sets up logging for the process; a second call changes nothing. The log never stops a run: lines that cannot be
 /// written are lost, and a log that nothing reads delays its callers by a second in all.
 ///
@@ -217,9 +234,11 @@ pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<L
     };
     let lines = lines.map_err(TelemetryError::Thread)?;
     let builder = records(level).with_writer(Records(LOG.get_or_init(|| lines).clone()));
+    let of_own = || filter_fn(is_own);
+    // A logger that is set already stays.
     let _ = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => set_global_default(builder.finish().with(of_own())),
+        LogFormat::Json => set_global_default(builder.json().finish().with(of_own())),
     };
     Ok(Logging(()))
 }

@@ -4,8 +4,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use mirror_types::human_bytes;
+use mirror_types::clipped;
 
+use crate::bar::{bar_line, bytes_per_sec, log_line};
 use crate::logging::ProgressHandle;
 use crate::stats::{Activity, RunStats, Snapshot};
 
@@ -19,6 +20,12 @@ pub struct ProgressOptions {
     pub every: u64,
     /// True to draw a bar; the caller knows whether there is a terminal.
     pub bar: bool,
+    /// True to show failures in red.
+    pub is_coloured: bool,
+    /// True to log numbers as fields, for programs, instead of a sentence.
+    pub has_fields: bool,
+    /// True to show nothing.
+    pub is_quiet: bool,
 }
 
 /// Shows progress from a separate thread until [`finish`](Self::finish).
@@ -33,15 +40,16 @@ impl Progress {
     #[must_use]
     pub fn start(stats: Arc<RunStats>, options: ProgressOptions, terminal: &ProgressHandle) -> Self {
         let (stop, stopped) = channel();
-        let bar = options.bar.then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}");
+        let bar = (options.bar && !options.is_quiet).then(|| {
+            let style = ProgressStyle::with_template("{msg}");
             let bar = ProgressBar::new(0);
             terminal.0.add(style.map_or(bar.clone(), |style| bar.with_style(style)))
         });
         let thread = std::thread::Builder::new()
             .name("progress".to_owned())
             .spawn(move || match bar {
-                Some(bar) => draw(&stats, &bar, &stopped),
+                Some(bar) => draw(&stats, &bar, options.is_coloured, &stopped),
+                None if options.is_quiet => drop(stopped.recv()),
                 None => log(&stats, options, &stopped),
             })
             .ok();
@@ -57,20 +65,25 @@ impl Progress {
     }
 }
 
-fn draw(stats: &RunStats, bar: &ProgressBar, stopped: &Receiver<()>) {
+fn draw(stats: &RunStats, bar: &ProgressBar, is_coloured: bool, stopped: &Receiver<()>) {
     while stopped.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
-        if let Some(Activity { text, done, total }) = stats.activity() {
-            bar.set_length(total.unwrap_or(done));
-            bar.set_position(done);
-            bar.set_message(text);
-            continue;
-        }
-        let now = stats.snapshot();
-        bar.set_length(now.planned);
-        bar.set_position(now.processed);
-        bar.set_message(line(&now));
+        // The last column stays free: some terminals wrap when it is written.
+        let width = usize::from(console::Term::stderr().size().1).saturating_sub(1);
+        bar.set_message(match stats.activity() {
+            Some(activity) => clipped(activity_line(&activity), width),
+            None => bar_line(&stats.snapshot(), width, is_coloured),
+        });
     }
     bar.finish_and_clear();
+}
+
+fn activity_line(activity: &Activity) -> String {
+    let Activity { text, done, total } = activity;
+    match total {
+        Some(total) => format!("{text}: {done} of {total}"),
+        None if *done > 0 => format!("{text}: {done}"),
+        None => text.clone(),
+    }
 }
 
 fn log(stats: &RunStats, options: ProgressOptions, stopped: &Receiver<()>) {
@@ -79,40 +92,42 @@ fn log(stats: &RunStats, options: ProgressOptions, stopped: &Receiver<()>) {
     let (mut last, mut shown) = (Instant::now(), 0);
     while stopped.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
         let due = interval.is_some_and(|interval| last.elapsed() >= interval);
-        if let Some(Activity { text, done, total }) = stats.activity() {
+        if let Some(activity) = stats.activity() {
             if due {
-                match total {
-                    Some(total) => tracing::info!("{text}: {done} of {total}"),
-                    None if done > 0 => tracing::info!("{text}: {done}"),
-                    None => tracing::info!("{text}"),
-                }
+                tracing::info!("{}", activity_line(&activity));
                 last = Instant::now();
             }
             continue;
         }
         let now = stats.snapshot();
         if due || (options.every > 0 && now.processed / options.every > shown / options.every) {
-            tracing::info!("{} of {} records, {}", now.processed, now.planned, line(&now));
+            report(&now, options.has_fields);
             (last, shown) = (Instant::now(), now.processed);
         }
     }
 }
 
-fn line(now: &Snapshot) -> String {
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a rate for people"
-    )]
-    let rate = (now.received as f64 / now.uptime.as_secs_f64().max(1e-3)) as u64;
-    let eta = now.eta.map_or_else(String::new, |eta| format!(", {}s left", eta.as_secs()));
-    format!(
-        "{:.0}/s, {} at {}/s, {} in flight, {} failed{eta}",
-        now.rate_per_sec,
-        human_bytes(now.bytes),
-        human_bytes(rate),
-        now.inflight,
-        now.errors + now.unavailable
-    )
+/// Logs progress: as a sentence, or as fields.
+fn report(now: &Snapshot, has_fields: bool) {
+    if !has_fields {
+        tracing::info!("{}", log_line(now));
+        return;
+    }
+    let eta_seconds = now.eta.map(|eta| eta.as_secs());
+    tracing::info!(
+        phase = now.phase.as_str(),
+        processed = now.processed,
+        planned = now.plan_finished.then_some(now.planned),
+        downloaded = now.downloaded,
+        existing = now.existing,
+        failed = now.errors,
+        unavailable = now.unavailable,
+        bytes = now.bytes,
+        bytes_per_second = bytes_per_sec(now),
+        records_per_second = now.rate_per_sec,
+        in_flight = now.inflight,
+        retries = now.retries,
+        eta_seconds,
+        "progress"
+    );
 }

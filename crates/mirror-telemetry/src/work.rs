@@ -3,7 +3,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use mirror_types::human_bytes;
+use mirror_types::{human_bytes, human_time};
 
 use crate::logging::ProgressHandle;
 
@@ -38,7 +38,7 @@ impl WorkProgress {
     ) -> Self {
         let (stop, stopped) = channel();
         let bar = bar.then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}");
+            let style = ProgressStyle::with_template("{bar:16} {percent:>3}%  {wide_msg}");
             let bar = ProgressBar::new(0);
             terminal.0.add(style.map_or(bar.clone(), |style| bar.with_style(style)))
         });
@@ -96,7 +96,10 @@ fn line(now: &WorkDone, elapsed: Duration) -> String {
         human_bytes(now.bytes),
         human_bytes(now.total_bytes),
         human_bytes(rate),
-        left.map_or_else(String::new, |seconds| format!(", {seconds}s left"))
+        left.map_or_else(String::new, |seconds| format!(
+            ", {} left",
+            human_time(Duration::from_secs(seconds))
+        ))
     )
 }
 
@@ -108,7 +111,7 @@ mod tests {
     fn a_line_has_the_progress_and_the_time_left() {
         let done = WorkDone { files: 1, bytes: 2_000, total_files: 4, total_bytes: 8_000 };
         let text = line(&done, Duration::from_secs(2));
-        assert!(text.starts_with("1 of 4 files, ") && text.ends_with("/s, 6s left"), "{text}");
+        assert!(text.starts_with("1 of 4 files, ") && text.ends_with("/s, 6 s left"), "{text}");
         assert_eq!(line(&WorkDone::default(), Duration::ZERO), "counting files");
         let stuck = WorkDone { total_files: 1, total_bytes: 1, ..WorkDone::default() };
         assert!(line(&stuck, Duration::from_secs(1)).ends_with("/s"), "no rate, no end");

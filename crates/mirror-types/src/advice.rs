@@ -65,6 +65,8 @@ advice! {
     NameCrates,
     /// Run online.
     RunOnline,
+    /// Clone the index first, and nothing else.
+    CloneTheIndex,
     /// Run without the dry run.
     RunInEarnest,
     /// Either include yanked releases or remove them.

@@ -31,6 +31,7 @@ pub use name::{
 pub use record::{IndexRecord, last_of_each};
 pub use sha256::{InvalidSha256, Sha256};
 pub use text::{
-    CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, Printable, clipped, disk_advice, human_bytes, nearest,
+    CLIPPED_MESSAGE_BYTES, CLIPPED_VALUE_BYTES, Printable, clipped, disk_advice, human_bytes, human_time,
+    near, nearest,
 };
 pub use unexpected::Unexpected;

@@ -68,6 +68,22 @@ pub fn human_bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// Formats a time for people, in its two largest units: `42 s`, `3 min 5 s`, `3 h 1 min`, `2 d 4 h`.
+#[must_use]
+pub fn human_time(time: std::time::Duration) -> String {
+    let seconds = time.as_secs();
+    let two = |large: u64, of: &str, small: u64, rest: &str| match small {
+        0 => format!("{large} {of}"),
+        small => format!("{large} {of} {small} {rest}"),
+    };
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => two(seconds / 60, "min", seconds % 60, "s"),
+        3_600..86_400 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+    }
+}
+
 /// Returns advice for a refusal of the disk, to be appended to a message; empty where there is none.
 #[must_use]
 pub fn disk_advice(kind: std::io::ErrorKind) -> &'static str {
@@ -86,6 +102,14 @@ pub fn disk_advice(kind: std::io::ErrorKind) -> &'static str {
 #[must_use]
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> &'a str {
     known.iter().min_by_key(|known| distance(word, known)).copied().unwrap_or_default()
+}
+
+/// Returns the known word that somebody probably meant who typed another one; `None` when none is near.
+#[must_use]
+pub fn near<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let found = nearest(word, known);
+    let letters = word.chars().count().max(found.chars().count());
+    (!found.is_empty() && distance(word, found) * 3 <= letters).then_some(found)
 }
 
 /// Returns the number of letters to add, remove or change to turn one word into the other. Compares the first 64.
@@ -107,6 +131,36 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_word_that_is_near_is_meant() {
+        let known = ["max-bytes-per-sec", "concurrency", "out"];
+        for (typed, meant) in [
+            ("concurency", Some("concurrency")),
+            ("ot", Some("out")),
+            ("yes", None),
+            ("bytes", None),
+            ("", None),
+        ] {
+            assert_eq!(near(typed, &known), meant, "{typed}");
+        }
+        assert_eq!(near("out", &[]), None);
+    }
+
+    #[test]
+    fn times_for_people_have_two_units() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (185, "3 min 5 s"),
+            (10_866, "3 h 1 min"),
+            (7_200, "2 h"),
+            (187_200, "2 d 4 h"),
+        ] {
+            assert_eq!(human_time(std::time::Duration::from_secs(seconds)), text);
+        }
+    }
 
     #[test]
     fn control_characters_are_escaped() {

@@ -8,7 +8,7 @@ use mirror_testkit::{Fault, OriginOptions, TestRegistry};
 
 use crate::world::World;
 
-/// Failing releases, each with a line in the log: several times the capacity of a pipe.
+/// Failing releases, each with lines in a debug log: several times the capacity of a pipe.
 const FAILING: usize = 3_000;
 
 /// The time after which a test calls a run hung.
@@ -17,8 +17,13 @@ const HUNG: Duration = Duration::from_secs(120);
 fn failing() -> World {
     let options = OriginOptions::default();
     let world = World::with(TestRegistry::generate(31, FAILING, 60), options);
-    world.origin.script(|_| Fault::Status(404));
+    // Two kinds of failures: a run whose requests all fail alike is given up.
+    world.origin.script(|ask| Fault::Status(if is_odd(&ask.path) { 404 } else { 410 }));
     world
+}
+
+fn is_odd(path: &str) -> bool {
+    path.bytes().map(usize::from).sum::<usize>() % 2 == 1
 }
 
 /// Waits for the end, and returns the exit code.
@@ -39,6 +44,7 @@ fn end(child: &mut Child) -> Option<i32> {
 fn a_run_whose_log_is_not_read_comes_to_its_end() {
     let world = failing();
     let mut command = world.mirroring("out");
+    command.args(["--log-level", "debug"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     assert_eq!(end(&mut child), Some(3));
     let mut text = String::new();
@@ -58,10 +64,14 @@ fn a_run_whose_log_is_not_read_can_be_stopped() {
     // The last of them never get an answer.
     world.origin.script(|ask| {
         let last = ask.path.bytes().map(usize::from).sum::<usize>() % 20 == 0;
-        if last { Fault::Silence } else { Fault::Status(404) }
+        match is_odd(&ask.path) {
+            _ if last => Fault::Silence,
+            true => Fault::Status(404),
+            false => Fault::Status(410),
+        }
     });
     let mut command = world.mirroring("out");
-    command.args(["--concurrency", "64"]);
+    command.args(["--concurrency", "64", "--log-level", "debug"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let began = Instant::now();
     while world.origin.hits_below("/crates/") < 500 && began.elapsed() < HUNG {

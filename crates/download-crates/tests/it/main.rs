@@ -12,6 +12,7 @@ mod closure;
 mod crash;
 mod faults;
 mod git_floods;
+mod given_up;
 #[cfg(all(target_os = "linux", feature = "jemalloc"))]
 mod heap;
 mod hostile;
@@ -31,6 +32,7 @@ mod secrets;
 mod snapshots;
 mod sources;
 mod storage;
+mod terminal;
 mod trees;
 mod trust;
 mod unverified;

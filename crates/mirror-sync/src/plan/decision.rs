@@ -117,6 +117,8 @@ pub(crate) enum PlanFault {
     IndexUnread(String),
     #[error("the index has no such crate; check how it is spelled")]
     NoCrate,
+    #[error("no version of {name} in the index satisfies {requirement}; check what was asked for")]
+    NoVersion { name: CrateName, requirement: String },
     #[error("the mirror has no index lines of it, and this run is offline")]
     NoCrateOffline,
     #[error("the lockfile names it, the index does not have it")]
@@ -132,7 +134,11 @@ impl PlanFault {
             Self::LockConflict { .. } | Self::ChecksumsConflict { .. } => "checksum-conflict",
             Self::NoChecksum => "no-checksum",
             Self::IndexUnread(_) => "index",
-            Self::NoCrate | Self::NoCrateOffline | Self::NoRelease | Self::NoReleaseOffline => "not-in-index",
+            Self::NoCrate
+            | Self::NoVersion { .. }
+            | Self::NoCrateOffline
+            | Self::NoRelease
+            | Self::NoReleaseOffline => "not-in-index",
         }
     }
 }

@@ -238,6 +238,10 @@ impl Planner<'_> {
         if selected.undated > 0 {
             self.decide(Decision::Undated(selected.undated as u64))?;
         }
+        for requirement in &selected.unmatched {
+            let fault = PlanFault::NoVersion { name: name.clone(), requirement: requirement.clone() };
+            self.decide(Decision::FailCrate { name: name.clone(), fault })?;
+        }
         let good = |record: &IndexRecord| {
             held.get(record.id.version.as_str()).is_some_and(|held| held.sha256 == record.cksum)
         };

@@ -15,6 +15,7 @@ use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
 use crate::offer::{Judgement, mark_unjudged};
 use crate::outcome::Outcome;
+use crate::run::diagnosis::SameFailures;
 use crate::run::message::{JobContext, Message, RecordFailure, VerifiedRelease};
 use crate::tally::PlanProgress;
 
@@ -40,6 +41,7 @@ pub(crate) struct Dispatcher {
     pub(crate) licences_read: u64,
     pub(crate) cancel: CancellationToken,
     pub(crate) outcome: Outcome,
+    pub(crate) same: SameFailures,
 }
 
 /// The rest of a run when everything is committed.
@@ -214,15 +216,19 @@ impl Dispatcher {
     }
 
     fn failed(&mut self, context: JobContext, failure: RecordFailure, batch: &mut Batch) {
-        let RecordFailure { attempt, unreached, denied } = failure;
         let JobContext { release, was_wrong, .. } = context;
-        let acknowledged = attempt.unavailable && self.gaps.contains(&release.id);
+        let acknowledged = failure.attempt.unavailable && self.gaps.contains(&release.id);
+        if !acknowledged && self.outcome.downloaded == 0 {
+            self.same.add(&failure);
+        }
+        let RecordFailure { attempt, unreached, denied, .. } = failure;
         let outcome = &mut self.outcome;
         *if attempt.unavailable { &mut outcome.unavailable } else { &mut outcome.failed } += 1;
         outcome.acknowledged += u64::from(acknowledged);
         outcome.unreached += u64::from(unreached);
         outcome.denied += u64::from(denied && !acknowledged);
         outcome.unrepaired += u64::from(was_wrong);
+        *outcome.failures_by_kind.entry(attempt.kind).or_default() += 1;
         if batch.downloaded.is_empty() && self.is_hopeless() {
             self.outcome.given_up = true;
             self.cancel.cancel();
@@ -243,18 +249,22 @@ impl Dispatcher {
     /// Returns whether it is pointless to continue, because the origin refuses everything. Some origins answer 403 or
     /// 500 for a missing file: that does not count once they delivered one, unless a great many requests all end so.
     /// The fetcher detects silence.
-    fn is_hopeless(&self) -> bool {
+    fn is_hopeless(&mut self) -> bool {
+        let stranger = self.progress.existing() + self.outcome.verified_existing == 0;
+        if self.outcome.downloaded == 0 && self.outcome.diagnosis.is_none() {
+            self.outcome.diagnosis = self.same.diagnosis(stranger);
+        }
         let outcome = &self.outcome;
         let (unreached, denied) = (outcome.unreached, outcome.denied);
         let answered = outcome.failed + outcome.unavailable - unreached - denied;
-        let stranger = || self.progress.existing() + outcome.verified_existing == 0;
-        let most = if stranger() { DEAD_ORIGIN } else { DEAD_ORIGIN_OF_OLD };
-        outcome.downloaded + answered == 0 && unreached + denied >= most
+        let most = if stranger { DEAD_ORIGIN } else { DEAD_ORIGIN_OF_OLD };
+        outcome.diagnosis.is_some() || (outcome.downloaded + answered == 0 && unreached + denied >= most)
     }
 
     fn crate_failed(&mut self, name: CrateName, failure: RecordFailure, batch: &mut Batch) {
         let attempt = failure.attempt;
         self.outcome.failed += 1;
+        *self.outcome.failures_by_kind.entry(attempt.kind).or_default() += 1;
         self.emit(SyncEvent::CrateFailed { name: &name, kind: attempt.kind, why: &attempt.message });
         self.outcome.fail(name.to_string(), attempt.message.clone());
         batch.tx.fail_crate(name, attempt);

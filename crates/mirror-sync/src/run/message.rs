@@ -53,6 +53,10 @@ pub(crate) struct RecordFailure {
     pub(crate) unreached: bool,
     /// True if the origin denied access, or failed while it answered.
     pub(crate) denied: bool,
+    /// True if a web page arrived in place of the release.
+    pub(crate) is_page: bool,
+    /// True if it was found before any request.
+    pub(crate) is_planned: bool,
 }
 
 impl RecordFailure {
@@ -68,7 +72,7 @@ impl RecordFailure {
             started: now,
             finished: now,
         };
-        Self { attempt, unreached: false, denied: false }
+        Self { attempt, unreached: false, denied: false, is_page: false, is_planned: true }
     }
 
     pub(crate) fn fetched(failure: &Failure) -> Self {
@@ -86,6 +90,8 @@ impl RecordFailure {
             unreached: failure.kind.is_unanswered() || matches!(failure.http_status, Some(429 | 503)),
             denied: failure.kind == FailureKind::HttpStatus
                 && matches!(failure.http_status, Some(401 | 403 | 407 | 408 | 500..=502 | 504..=599)),
+            is_page: failure.is_page,
+            is_planned: false,
         }
     }
 }

@@ -11,6 +11,7 @@ use mirror_types::{Location, Sha256, StoreId};
 
 use super::*;
 use crate::plan::{Decision, Job};
+use crate::run::diagnosis::Diagnosis;
 use crate::run::message::PriorState;
 use crate::tally::Tally;
 
@@ -80,6 +81,7 @@ impl World {
             licences_read: 0,
             cancel: self.cancel.clone(),
             outcome: Outcome::default(),
+            same: SameFailures::default(),
         };
         let (send, receive) = crossbeam_channel::unbounded();
         messages.into_iter().for_each(|message| send.send(message).expect("taken"));
@@ -128,6 +130,7 @@ fn verified(mirror: &MirrorWriter, name: &str, wanted: &[u8], found: &[u8]) -> M
 fn failure(name: &str, status: u16) -> Message {
     let mut failure = RecordFailure::planned("http", format!("status {status}"));
     failure.denied = status == 403;
+    failure.is_planned = false;
     failure.attempt.unavailable = status == 404;
     failure.attempt = FailedAttempt { http_status: Some(status), ..failure.attempt };
     Message::Failed { context: context(name, b"x"), failure: Box::new(failure) }
@@ -213,6 +216,27 @@ fn an_origin_that_denies_access_is_given_up_and_sooner_by_a_new_mirror() {
     let mut messages = vec![failure("answered", 404)];
     messages.extend(refused(30));
     assert!(!world.take(|_| messages).expect("run").0.given_up, "it answers for some");
+}
+
+#[test]
+fn an_origin_without_any_of_the_releases_is_diagnosed() {
+    let missing = |count: usize| (0..count).map(|n| failure(&format!("c{n}"), 404)).collect::<Vec<_>>();
+    let world = World::new();
+    let outcome = world.take(|_| missing(100)).expect("run").0;
+    assert_eq!((outcome.diagnosis, outcome.given_up), (Some(Diagnosis::NotThere(404)), true));
+    assert_eq!(outcome.failures_by_kind.get("http"), Some(&100));
+    for (existing, count) in [(0, 99), (1, 100)] {
+        let world = World { existing, ..World::new() };
+        let outcome = world.take(|_| missing(count)).expect("run").0;
+        assert_eq!((outcome.diagnosis, outcome.given_up), (None, false), "{existing} held, {count} missing");
+    }
+    let world = World::new();
+    let mut made = missing(200);
+    let outcome = world.take(|mirror| {
+        made.insert(0, verified(mirror, "there", b"x", b"x"));
+        made
+    });
+    assert!(!outcome.expect("run").0.given_up, "it delivers some");
 }
 
 #[test]

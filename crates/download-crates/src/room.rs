@@ -1,0 +1,125 @@
+//! How much room there is for a mirror, and what is missing.
+
+use std::path::Path;
+
+use mirror_sync::{Storage, human_bytes};
+
+/// Bytes below which a run is refused before it begins: the empty catalogue alone needs a part of them.
+const LEAST_BYTES: u64 = 1 << 20;
+/// Files below which a run is refused before it begins.
+const LEAST_FILES: u64 = 100;
+/// The part of a block that the end of a file leaves unused, on average.
+const UNUSED_BYTES_PER_FILE: u64 = 2_048;
+
+/// The room on the file system of a mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) bytes: u64,
+    /// Files that can be created; `None` where the file system has no such limit.
+    pub(crate) files: Option<u64>,
+}
+
+impl Room {
+    /// Asks the file system on which `out` is, or is to be.
+    #[cfg(unix)]
+    pub(crate) fn at(out: &Path) -> Option<Self> {
+        let full = std::path::absolute(out).ok()?;
+        let there = full.ancestors().find(|path| path.exists())?;
+        let found = rustix::fs::statvfs(there).ok()?;
+        let files = (found.f_files > 0).then_some(found.f_favail);
+        Some(Self { bytes: found.f_bavail.saturating_mul(found.f_frsize), files })
+    }
+
+    /// Does not know where the system is not asked.
+    #[cfg(not(unix))]
+    pub(crate) fn at(_: &Path) -> Option<Self> {
+        None
+    }
+
+    /// Returns what is missing for a run to begin at all.
+    pub(crate) fn refusal(self, out: &Path) -> Option<String> {
+        let out = out.display();
+        if self.bytes < LEAST_BYTES {
+            return Some(format!(
+                "{} are free where the mirror {out} is, and a run needs {} to begin; free space, or choose another --out",
+                human_bytes(self.bytes),
+                human_bytes(LEAST_BYTES)
+            ));
+        }
+        let files = self.files.filter(|files| *files < LEAST_FILES)?;
+        Some(format!(
+            "{files} more files can be created where the mirror {out} is, and a run needs {LEAST_FILES} to begin; remove \
+             files, choose another --out, or keep releases in bundles with --bundle"
+        ))
+    }
+
+    /// Compares with what downloads need; writes what is free and what is missing.
+    pub(crate) fn compared(self, bytes: u64, files: u64, storage: Storage) -> Vec<(&'static str, String)> {
+        let files = if storage == Storage::Bundle { 0 } else { files };
+        let copies = if storage == Storage::Both { 2 } else { 1 };
+        let needed = bytes.saturating_mul(copies).saturating_add(files.saturating_mul(UNUSED_BYTES_PER_FILE));
+        let verdict = match needed.saturating_sub(self.bytes) {
+            0 => format!("{} (enough for {})", human_bytes(self.bytes), human_bytes(needed)),
+            missing => format!(
+                "{}, and up to {} are needed: {} are missing",
+                human_bytes(self.bytes),
+                human_bytes(needed),
+                human_bytes(missing)
+            ),
+        };
+        let mut rows = vec![("free space", verdict)];
+        if let Some(free) = self.files {
+            rows.push((
+                "free files",
+                match files.saturating_sub(free) {
+                    0 => format!("{free} (enough for {files})"),
+                    missing => {
+                        format!("{free}, and {files} are needed: {missing} are missing; --bundle needs few")
+                    }
+                },
+            ));
+        }
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn what_is_missing_is_said_in_bytes_and_files() {
+        let room = Room { bytes: GIB, files: Some(1_000) };
+        let enough = room.compared(GIB / 2, 10, Storage::Loose);
+        assert!(enough[0].1.starts_with("1.0 GiB (enough for 512.0 MiB"), "{enough:?}");
+        assert_eq!(enough[1].1, "1000 (enough for 10)");
+        let both = room.compared(GIB, 1_500, Storage::Both);
+        assert!(both[0].1.contains("1.0 GiB are missing"), "{both:?}");
+        assert!(both[1].1.contains("500 are missing"), "{both:?}");
+        assert_eq!(room.compared(0, 1_500, Storage::Bundle)[1].1, "1000 (enough for 0)");
+    }
+
+    #[test]
+    fn a_full_file_system_refuses_a_run() {
+        let out = Path::new("out");
+        for (bytes, files, refused) in [
+            (GIB, None, None),
+            (GIB, Some(100), None),
+            (LEAST_BYTES - 1, None, Some("1.0 MiB to begin")),
+            (GIB, Some(99), Some("99 more files")),
+        ] {
+            let why = Room { bytes, files }.refusal(out);
+            assert_eq!(why.is_some(), refused.is_some());
+            assert!(why.unwrap_or_default().contains(refused.unwrap_or_default()));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_system_of_a_mirror_that_is_not_there_yet_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Room::at(&dir.path().join("not/there/yet")).is_some_and(|room| room.bytes > 0));
+    }
+}

@@ -1,0 +1,126 @@
+//! What a person or a script sees of a run: help, settings, start and end.
+
+use std::process::Command;
+
+use mirror_testkit::{OriginOptions, TestRegistry};
+use serde_json::Value;
+
+use crate::world::{World, run};
+
+fn world() -> World {
+    World::with(TestRegistry::generate(5, 20, 600), OriginOptions::default())
+}
+
+fn help(flag: &str) -> String {
+    let shown =
+        Command::new(env!("CARGO_BIN_EXE_download-crates")).arg(flag).env("COLUMNS", "100").output().unwrap();
+    assert!(shown.status.success());
+    String::from_utf8(shown.stdout).unwrap()
+}
+
+#[test]
+fn the_short_help_fits_a_screen_and_the_long_one_has_no_noise() {
+    let short = help("-h");
+    assert!(short.lines().count() <= 48, "{} lines:\n{short}", short.lines().count());
+    assert_eq!(short.matches("\n  download-crates --").count(), 3, "{short}");
+    let long = help("--help");
+    assert!(!long.contains("[possible values: true, false]"), "{long}");
+    let compatibility = long.find("\nCompatibility:").unwrap();
+    assert!(
+        long[compatibility..].contains("--downloader-path") && !long[compatibility..].contains("\nOutput:")
+    );
+}
+
+#[test]
+fn settings_come_from_a_file_and_the_environment_and_a_dry_run_says_so() {
+    let world = world();
+    std::fs::write(world.path("mirror.toml"), "concurrency = 9\nlimit = 5\nexclude = ['none-such']\n")
+        .unwrap();
+    let mut command = world.mirroring("out");
+    command.args(["--dry-run", "--config", "mirror.toml"]).env("MIRROR_LIMIT", "7");
+    let ended = run(&mut command).expect(0);
+    let row = |name: &str| {
+        let found = ended.stdout.lines().find(|line| line.trim_start().starts_with(name));
+        found.unwrap_or_else(|| panic!("no {name}: {}", ended.stdout)).to_owned()
+    };
+    assert!(row("concurrency").ends_with('9'));
+    assert!(row("limit").contains('7') && row("limit").ends_with("variable MIRROR_LIMIT"));
+    assert!(row("exclude").contains("none-such") && row("exclude").ends_with("mirror.toml"));
+    assert!(row("crates-base-url").ends_with("flag"));
+    assert_eq!(ended.count("selected"), 7);
+
+    std::fs::write(world.path("mirror.toml"), "concurency = 5\n").unwrap();
+    let refused = run(world.mirroring("out").args(["--config", "mirror.toml"])).expect(2);
+    assert!(refused.stderr.contains("did you mean `concurrency`?"), "{}", refused.stderr);
+    assert!(!world.path("out").exists());
+}
+
+#[test]
+fn a_run_says_where_the_console_and_the_mirror_are_and_what_comes_next() {
+    let world = world();
+    let mut command = world.mirroring("out");
+    command.args(["--listen", "127.0.0.1:0", "--threads", "7"]);
+    let ended = run(&mut command).expect(0);
+    let start = ended.stderr.lines().find(|line| line.contains("mirroring the index at")).unwrap();
+    assert!(start.contains("to out; up to 7 requests at a time; console at http://127.0.0.1:"), "{start}");
+    assert!(ended.stderr.contains("--threads is --concurrency here"), "{}", ended.stderr);
+    let mirror = format!("mirror             {}", world.path("out").display());
+    assert!(ended.stdout.contains(&mirror), "{}", ended.stdout);
+    assert!(ended.stdout.contains("serve-mirror --mirror out lets Cargo build from it"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_quiet_run_logs_nothing_and_a_json_summary_is_one_object() {
+    let world = world();
+    let ended = run(world.mirroring("out").args(["-q", "--summary", "json"])).expect(0);
+    assert_eq!(ended.stderr, "");
+    let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&summary["exit_code"], &summary["downloaded"]), (&0.into(), &summary["selected"]));
+    let ended = run(world.mirroring("two").args(["-q", "--dry-run", "--summary", "json"])).expect(0);
+    let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(summary["would_fetch"].as_u64().unwrap() > 0 && summary["most_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn json_logs_have_progress_as_fields_and_debug_logs_name_requests_alone() {
+    let world = world();
+    let mut command = world.mirroring("out");
+    command.args(["--log-format", "json", "--log-level", "debug", "--progress-every", "1"]);
+    let ended = run(&mut command).expect(0);
+    let lines: Vec<Value> = ended.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let own = |line: &Value| line["level"] != "DEBUG" || line["fields"]["message"] == "answered";
+    assert!(lines.iter().all(own), "{}", ended.stderr);
+    assert!(lines.iter().any(|line| line["fields"]["status"] == 200));
+}
+
+#[test]
+fn a_dry_run_compares_the_need_with_the_room() {
+    let ended = run(world().mirroring("out").arg("--dry-run")).expect(0);
+    assert!(ended.stdout.lines().any(|line| line.starts_with("free space") && line.contains("enough for")));
+}
+
+#[test]
+fn red_failures_are_for_terminals_and_for_those_who_ask() {
+    let world = world();
+    world.origin.script(|_| mirror_testkit::Fault::Status(404));
+    for (colour, red) in [("always", true), ("auto", false), ("never", false)] {
+        let ended = run(world.mirroring("out").args(["--color", colour])).expect(3);
+        assert_eq!(ended.stdout.contains("\u{1b}[31munavailable"), red, "{colour}: {}", ended.stdout);
+    }
+}
+
+/// Runs a program of the workspace that the tests of this package have; the settings are read before anything else.
+#[test]
+fn every_key_of_the_sample_file_is_a_setting() {
+    let world = world();
+    let sample = include_str!("../../../../docs/mirror.toml");
+    let is_setting = |line: &str| line.strip_prefix('#').is_some_and(|rest| !rest.starts_with(' '));
+    let settings: Vec<&str> = sample.lines().filter(|line| is_setting(line)).map(|line| &line[1..]).collect();
+    assert!(settings.len() > 20, "{settings:?}");
+    // Only the tables of this program are read closely; the tests of mirror-cli cover others.
+    std::fs::write(world.path("mirror.toml"), settings.join("\n")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_download-crates"));
+    command.current_dir(world.path(".")).args(["--config", "mirror.toml", "--sample-policy"]);
+    let ended = run(&mut command).expect(0);
+    assert!(ended.stdout.contains("min-publish-age"), "{}", ended.stdout);
+}

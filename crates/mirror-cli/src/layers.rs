@@ -1,0 +1,324 @@
+//! The layers below the command line: variables of the environment, and below them a file of settings.
+//!
+//! A setting of either becomes a flag in front of those that were typed, unless that flag was typed.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, Command};
+use mirror_types::{near, redacted};
+use toml::{Table, Value};
+
+use crate::hints::Program;
+
+/// The flag that names the file.
+pub(crate) const CONFIG: &str = "config";
+/// The beginning of every variable.
+const PREFIX: &str = "MIRROR_";
+/// Largest file that is read.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Where a setting comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// This variable of the environment.
+    Variable(String),
+    /// This file.
+    File(PathBuf),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Variable(name) => write!(f, "variable {name}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// A setting that is not the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Setting {
+    /// The flag, without dashes.
+    pub name: String,
+    /// Its value, without secrets; several are separated by commas.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// A command line with the settings of all layers.
+#[derive(Debug)]
+pub(crate) struct Layered {
+    pub(crate) args: Vec<OsString>,
+    /// The command that is run: the program, or one of its subcommands.
+    pub(crate) path: Vec<String>,
+    /// The origins of flags that were not typed.
+    pub(crate) origins: BTreeMap<String, Origin>,
+}
+
+/// Adds the settings of the environment and of a file to the arguments of a program.
+///
+/// # Errors
+/// When the file cannot be read, or has a key that is no flag; says what to do.
+pub(crate) fn layered(
+    program: &Command,
+    args: Vec<OsString>,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Layered, String> {
+    let typed = Typed::of(program, &args);
+    let mut layered = Layered { args, path: typed.path.clone(), origins: BTreeMap::new() };
+    let asks_for_text = |arg: &OsString| matches!(arg.to_str(), Some("-h" | "--help" | "-V" | "--version"));
+    if layered.args.iter().any(asks_for_text) {
+        return Ok(layered);
+    }
+    let mut added = Vec::new();
+    for flag in flags(typed.command) {
+        let name = flag.get_long().unwrap_or_default();
+        let variable_name = format!("{PREFIX}{}", name.replace('-', "_").to_uppercase());
+        if typed.has(flag) || flag.get_env().is_some() {
+            continue;
+        }
+        if let Some(value) = variable(&variable_name).filter(|value| !value.is_empty()) {
+            added.extend(of_variable(flag, &variable_name, &value)?);
+            layered.origins.insert(name.to_owned(), Origin::Variable(variable_name));
+        }
+    }
+    let config = typed.config.clone().or_else(|| variable("MIRROR_CONFIG").filter(|value| !value.is_empty()));
+    if let Some(file) = config {
+        let path = PathBuf::from(file);
+        for (flag, value) in of_file(program, &typed.path, typed.command, &path)? {
+            let name = flag.get_long().unwrap_or_default();
+            if typed.has(flag) || layered.origins.contains_key(name) {
+                continue;
+            }
+            added.extend(tokens(flag, &value).map_err(|why| format!("{}: `{name}` {why}", path.display()))?);
+            layered.origins.insert(name.to_owned(), Origin::File(path.clone()));
+        }
+    }
+    layered.args.splice(typed.behind..typed.behind, added);
+    Ok(layered)
+}
+
+/// The flags and subcommands among the arguments.
+struct Typed<'a> {
+    command: &'a Command,
+    path: Vec<String>,
+    /// The place behind the program or its last subcommand.
+    behind: usize,
+    names: Vec<String>,
+    config: Option<OsString>,
+}
+
+impl<'a> Typed<'a> {
+    fn of(program: &'a Command, args: &[OsString]) -> Self {
+        let mut typed = Self {
+            command: program,
+            path: Vec::new(),
+            behind: args.len().min(1),
+            names: Vec::new(),
+            config: None,
+        };
+        let mut words = args.iter().enumerate().skip(1);
+        while let Some((at, arg)) = words.next() {
+            let Some(word) = arg.to_str() else { continue };
+            if word == "--" {
+                break;
+            }
+            let Some(flag) = word.strip_prefix('-') else {
+                if let Some(below) = typed.command.find_subcommand(word) {
+                    typed.command = below;
+                    typed.path.push(below.get_name().to_owned());
+                    typed.behind = at + 1;
+                }
+                continue;
+            };
+            let flag = flag.trim_start_matches('-');
+            let (name, value) =
+                flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
+            typed.names.push(name.to_owned());
+            let takes_next = value.is_none()
+                && typed.command.get_arguments().any(|arg| is_called(arg, name) && needs_value(arg));
+            let next = if takes_next { words.next().map(|(_, arg)| arg.clone()) } else { None };
+            if name == CONFIG {
+                typed.config = value.map(OsString::from).or(next);
+            }
+        }
+        typed
+    }
+
+    fn has(&self, flag: &Arg) -> bool {
+        self.names.iter().any(|name| is_called(flag, name))
+    }
+}
+
+fn needs_value(arg: &Arg) -> bool {
+    arg.get_action().takes_values()
+        && !arg.is_require_equals_set()
+        && arg.get_num_args().is_none_or(|values| values.min_values() > 0)
+}
+
+fn is_called(arg: &Arg, name: &str) -> bool {
+    arg.get_long() == Some(name)
+        || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+        || (name.chars().count() == 1 && arg.get_short() == name.chars().next())
+}
+
+/// Returns the flags of a command that a layer may set.
+fn flags(command: &Command) -> impl Iterator<Item = &Arg> {
+    let own = |arg: &&Arg| arg.get_long().is_some_and(|long| !matches!(long, "help" | "version" | CONFIG));
+    command.get_arguments().filter(own)
+}
+
+/// Reads a file of settings, and returns those for the command at `path`.
+fn of_file<'a>(
+    program: &'a Command,
+    path: &[String],
+    command: &'a Command,
+    file: &Path,
+) -> Result<Vec<(&'a Arg, Value)>, String> {
+    let table = read(file)?;
+    let mut found = Vec::new();
+    let mut add = |table: &Table, of: &'a Command, counts: bool| -> Result<(), String> {
+        for (key, value) in table {
+            if value.is_table() {
+                is_a_place(program, of, key).map_err(|why| format!("{}: {why}", file.display()))?;
+                continue;
+            }
+            let flag = flag_of(of, key).map_err(|why| format!("{}: {why}", file.display()))?;
+            if counts {
+                found.retain(|(other, _): &(&Arg, Value)| other.get_id() != flag.get_id());
+                found.push((flag, value.clone()));
+            }
+        }
+        Ok(())
+    };
+    add(&table, program, path.is_empty())?;
+    let mut own = table.get(program.get_name()).and_then(Value::as_table);
+    if let Some(own) = own {
+        add(own, program, path.is_empty())?;
+    }
+    for name in path {
+        own = own.and_then(|own| own.get(name)).and_then(Value::as_table);
+    }
+    if let Some(own) = own.filter(|_| !path.is_empty()) {
+        add(own, command, true)?;
+    }
+    Ok(found)
+}
+
+fn read(file: &Path) -> Result<Table, String> {
+    let refused = |why: &dyn fmt::Display| {
+        format!("could not read the settings {}: {why}; --config names the file", file.display())
+    };
+    let bytes = std::fs::metadata(file).map_err(|error| refused(&error))?.len();
+    if bytes > MAX_FILE_BYTES {
+        return Err(refused(&format_args!("it has {bytes} bytes, and {MAX_FILE_BYTES} are allowed")));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| refused(&error))?;
+    text.parse().map_err(|error: toml::de::Error| refused(&error.to_string().trim_end()))
+}
+
+/// Checks that a table is for a program, or for a subcommand of this one.
+fn is_a_place(program: &Command, of: &Command, key: &str) -> Result<(), String> {
+    let programs: Vec<&str> = Program::ALL.iter().map(|program| program.name()).collect();
+    let known = of.get_subcommands().any(|below| below.get_name() == key)
+        || (of.get_name() == program.get_name() && programs.contains(&key));
+    if known {
+        return Ok(());
+    }
+    Err(format!("there is no program or command `{key}`; tables are called {}", programs.join(", ")))
+}
+
+fn flag_of<'a>(command: &'a Command, key: &str) -> Result<&'a Arg, String> {
+    let name = key.replace('_', "-");
+    if let Some(flag) = flags(command).find(|flag| is_called(flag, &name) && name.len() > 1) {
+        return Ok(flag);
+    }
+    let known: Vec<&str> = flags(command).filter_map(Arg::get_long).collect();
+    let meant = near(&name, &known).map_or_else(
+        || "; --help lists the flags, which are the keys".to_owned(),
+        |meant| format!("; did you mean `{meant}`?"),
+    );
+    Err(format!("`{key}` is no setting of {}{meant}", command.get_name()))
+}
+
+/// Returns the words that a setting of a file is typed as.
+fn tokens(flag: &Arg, value: &Value) -> Result<Vec<OsString>, String> {
+    let name = flag.get_long().unwrap_or_default();
+    let word = |value: &dyn fmt::Display| OsString::from(format!("--{name}={value}"));
+    Ok(match value {
+        Value::Boolean(set) if !flag.get_action().takes_values() => {
+            if *set {
+                vec![format!("--{name}").into()]
+            } else {
+                Vec::new()
+            }
+        }
+        _ if !flag.get_action().takes_values() => return Err("is true or false".to_owned()),
+        Value::String(text) => vec![word(text)],
+        Value::Integer(number) => vec![word(number)],
+        Value::Float(number) => vec![word(number)],
+        Value::Boolean(set) => vec![word(set)],
+        Value::Datetime(moment) => vec![word(moment)],
+        Value::Array(values) if matches!(flag.get_action(), ArgAction::Append) => {
+            let words: Result<Vec<_>, _> = values.iter().map(|value| tokens(flag, value)).collect();
+            words?.concat()
+        }
+        Value::Array(_) => return Err("takes one value, not a list".to_owned()),
+        Value::Table(_) => return Err("takes a value, not a table".to_owned()),
+    })
+}
+
+fn of_variable(flag: &Arg, variable: &str, value: &OsStr) -> Result<Vec<OsString>, String> {
+    let name = flag.get_long().unwrap_or_default();
+    if flag.get_action().takes_values() {
+        let mut word = OsString::from(format!("--{name}="));
+        word.push(value);
+        return Ok(vec![word]);
+    }
+    match value.to_str() {
+        Some("true" | "1" | "yes") => Ok(vec![format!("--{name}").into()]),
+        Some("false" | "0" | "no") => Ok(Vec::new()),
+        _ => Err(format!("the variable {variable} is true or false")),
+    }
+}
+
+/// Lists the settings that are not the default, with their origins.
+pub(crate) fn settings(program: &Command, layered: &Layered, matches: &clap::ArgMatches) -> Vec<Setting> {
+    let (mut command, mut matches) = (program, matches);
+    for name in &layered.path {
+        let (Some(below), Some(found)) = (command.find_subcommand(name), matches.subcommand_matches(name))
+        else {
+            break;
+        };
+        (command, matches) = (below, found);
+    }
+    let setting = |flag: &Arg| {
+        let (name, id) = (flag.get_long()?, flag.get_id().as_str());
+        let origin = match matches.value_source(id)? {
+            clap::parser::ValueSource::CommandLine => {
+                layered.origins.get(name).cloned().unwrap_or(Origin::Flag)
+            }
+            clap::parser::ValueSource::EnvVariable => {
+                Origin::Variable(flag.get_env().map(|name| name.to_string_lossy().into_owned())?)
+            }
+            _ => return None,
+        };
+        let values = matches.get_raw(id)?.map(|value| redacted(&value.to_string_lossy()));
+        let value = values.collect::<Vec<_>>().join(", ");
+        let value = if flag.get_action().takes_values() { value } else { "true".to_owned() };
+        Some(Setting { name: name.to_owned(), value, origin })
+    };
+    command.get_arguments().filter_map(setting).collect()
+}
+
+#[cfg(test)]
+mod tests;

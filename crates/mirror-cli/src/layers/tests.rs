@@ -1,0 +1,129 @@
+use clap::Parser;
+
+use super::*;
+use crate::args::command;
+
+#[derive(Debug, Parser)]
+#[command(name = "serve-mirror")]
+struct Flags {
+    #[arg(long, alias = "directory", default_value = "out")]
+    out: PathBuf,
+    #[arg(long, default_value_t = 128)]
+    concurrency: u32,
+    #[arg(long, value_delimiter = ',')]
+    crates: Vec<String>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
+    offline: bool,
+    #[arg(long)]
+    no_snapshot: bool,
+    #[command(subcommand)]
+    below: Option<Below>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Below {
+    Export {
+        #[arg(long, default_value = "index")]
+        format: String,
+    },
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    variables: Vec<(&'static str, &'static str)>,
+}
+
+impl World {
+    fn new(file: &str, variables: &[(&'static str, &'static str)]) -> Self {
+        let dir = tempfile::tempdir().expect("dir");
+        #[expect(clippy::disallowed_methods, reason = "a test writes its own files")]
+        std::fs::write(dir.path().join("mirror.toml"), file).expect("written");
+        Self { dir, variables: variables.to_vec() }
+    }
+
+    fn file(&self) -> String {
+        self.dir.path().join("mirror.toml").display().to_string()
+    }
+
+    fn layered(&self, line: &str) -> Result<Layered, String> {
+        let line = line.replace("FILE", &self.file());
+        let args =
+            std::iter::once("serve-mirror").chain(line.split_whitespace()).map(OsString::from).collect();
+        let variable = |name: &str| {
+            let found = self.variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        layered(&command::<Flags>(), args, &variable)
+    }
+
+    fn flags(&self, line: &str) -> (Flags, Vec<Setting>) {
+        use clap::FromArgMatches as _;
+        let layered = self.layered(line).expect(line);
+        let program = command::<Flags>();
+        let matches = program.clone().try_get_matches_from(layered.args.clone()).expect(line);
+        let settings = settings(&program, &layered, &matches);
+        (Flags::from_arg_matches(&matches).expect(line), settings)
+    }
+}
+
+#[test]
+fn a_flag_counts_over_a_variable_and_that_over_the_file() {
+    let file = "out = 'file'\nconcurrency = 1\ncrates = ['a', 'b']\noffline = true\nno_snapshot = true\n";
+    let world = World::new(file, &[("MIRROR_CONCURRENCY", "2"), ("MIRROR_OUT", "variable")]);
+    let (flags, settings) = world.flags("--out flag --config FILE");
+    assert_eq!((flags.out, flags.concurrency), ("flag".into(), 2));
+    assert_eq!(
+        (flags.crates, flags.offline, flags.no_snapshot),
+        (vec!["a".to_owned(), "b".to_owned()], true, true)
+    );
+    let origin =
+        |name: &str| settings.iter().find(|setting| setting.name == name).map(|found| found.origin.clone());
+    assert_eq!(origin("out"), Some(Origin::Flag));
+    assert_eq!(origin("concurrency"), Some(Origin::Variable("MIRROR_CONCURRENCY".to_owned())));
+    assert_eq!(origin("offline"), Some(Origin::File(world.file().into())));
+    // A list on the command line is not mixed with that of the file, and an alias is the flag.
+    let (flags, _) = world.flags("--crates=c --directory=typed --offline=false --config FILE");
+    assert_eq!((flags.crates, flags.out, flags.offline), (vec!["c".to_owned()], "typed".into(), false));
+    let (flags, settings) = World::new("", &[]).flags("");
+    assert_eq!((flags.out, settings), ("out".into(), vec![]));
+}
+
+#[test]
+fn programs_and_commands_have_tables_of_their_own() {
+    let file = "concurrency = 1\n[serve-mirror]\nconcurrency = 2\n[serve-mirror.export]\nformat = 'web'\n\
+                [download-crates]\nanything = 3\n";
+    let world = World::new(file, &[("MIRROR_CONFIG", "")]);
+    assert_eq!(world.flags("--config=FILE").0.concurrency, 2);
+    let (flags, settings) = world.flags("--config FILE export");
+    let Some(Below::Export { format }) = flags.below else { panic!("a command") };
+    assert_eq!((format.as_str(), settings.len(), flags.concurrency), ("web", 1, 128));
+}
+
+#[test]
+fn mistakes_are_refused_with_what_was_meant() {
+    for (file, words) in [
+        ("concurency = 1", "`concurency` is no setting of serve-mirror; did you mean `concurrency`?"),
+        ("yes = true", "`yes` is no setting of serve-mirror; --help lists"),
+        ("out = ['a', 'b']", "`out` takes one value, not a list"),
+        ("no-snapshot = 'x'", "`no-snapshot` is true or false"),
+        ("[archive]\nout = 1", "there is no program or command `archive`"),
+        ("[serve-mirror.export]\nfromat = 1", "did you mean `format`?"),
+        ("out = ", "could not read the settings"),
+    ] {
+        let refused = World::new(file, &[])
+            .layered(if file.contains("export") { "--config FILE export" } else { "--config FILE" })
+            .expect_err(file);
+        assert!(refused.contains(words) && refused.contains("mirror.toml"), "{file}: {refused}");
+    }
+    let refused = World::new("", &[("MIRROR_NO_SNAPSHOT", "maybe")]).layered("").expect_err("maybe");
+    assert!(refused.contains("MIRROR_NO_SNAPSHOT"), "{refused}");
+    assert!(World::new("", &[]).layered("--config none.toml").is_err());
+    assert!(World::new("broken", &[]).layered("--config FILE --help").is_ok(), "help never fails");
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let world = World::new("", &[("MIRROR_CRATES", "http://user:secret@host/")]);
+    let (_, settings) = world.flags("");
+    assert_eq!(settings[0].value, "http://host/");
+}
