@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use crate::{api, cargo, cases, features, tidy};
+use crate::{api, cargo, cases, docs, features, tidy};
 
 /// The steps to run.
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,7 @@ enum Step {
     Features,
     Test,
     Cases,
+    Docs,
 }
 
 /// Packages what may be published, without compiling the packages: `cargo xtask proof packages` does that. Offline,
@@ -53,6 +54,7 @@ enum Work {
     Tidy,
     Features,
     Cases,
+    Docs,
 }
 
 impl Step {
@@ -69,6 +71,7 @@ impl Step {
             Self::Features => "features",
             Self::Test => "test",
             Self::Cases => "cases",
+            Self::Docs => "docs",
         }
     }
 
@@ -93,6 +96,7 @@ impl Step {
             Self::Features => Work::Features,
             Self::Test => plain(&["test", "--workspace", "--locked"]),
             Self::Cases => Work::Cases,
+            Self::Docs => Work::Docs,
         }
     }
 
@@ -110,6 +114,7 @@ impl Step {
             Work::Tidy => "cargo xtask tidy".to_owned(),
             Work::Features => "cargo xtask ci features".to_owned(),
             Work::Cases => "cargo xtask cases".to_owned(),
+            Work::Docs => "cargo xtask docs".to_owned(),
         }
     }
 
@@ -128,6 +133,7 @@ impl Step {
             Work::Tidy => tidy::run(root),
             Work::Features => features::run(root),
             Work::Cases => cases::run(root, &cases::Options::default()),
+            Work::Docs => docs::run(root, &docs::Options::default()),
         }
     }
 }
@@ -160,8 +166,8 @@ mod tests {
 
     #[test]
     fn no_choice_means_every_step_once() {
-        use Step::{Api, Cases, Clippy, Deny, Doc, Features, Fmt, Package, Test, Tidy, Unused};
-        let all = [Fmt, Clippy, Doc, Api, Deny, Tidy, Package, Unused, Features, Test, Cases];
+        use Step::{Api, Cases, Clippy, Deny, Doc, Docs, Features, Fmt, Package, Test, Tidy, Unused};
+        let all = [Fmt, Clippy, Doc, Api, Deny, Tidy, Package, Unused, Features, Test, Cases, Docs];
         assert_eq!(plan(&[]), all);
     }
 

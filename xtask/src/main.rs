@@ -7,6 +7,7 @@ mod bench;
 mod cases;
 mod ci;
 mod dist;
+mod docs;
 mod features;
 mod proof;
 mod release;
@@ -30,6 +31,8 @@ enum Command {
     Ci(ci::Options),
     /// Run the scripts of `testdata/cases`, each of which shows one thing that a user wants to do.
     Cases(cases::Options),
+    /// Run the commands in README.md and docs/*.md against a registry on this machine.
+    Docs(docs::Options),
     /// Make a registry from a seed, as files.
     Synth(synth::Synth),
     /// Serve a registry from a seed on this machine, over TLS and HTTP/2.
@@ -73,6 +76,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Tidy => tidy::run(&root),
         Command::Ci(options) => ci::run(&root, options),
         Command::Cases(options) => cases::run(&root, options),
+        Command::Docs(options) => docs::run(&root, options),
         Command::Synth(options) => synth::synth(options),
         Command::Origin(options) => synth::serve(options),
         Command::Dist(options) => dist::run(&root, options),
