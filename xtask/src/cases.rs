@@ -58,7 +58,7 @@ fn next<'a>(queue: &Mutex<std::slice::Iter<'a, PathBuf>>) -> Option<&'a PathBuf>
 }
 
 /// Builds the programs and returns their directory.
-fn built(root: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn built(root: &Path) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--workspace", "--bins", "--locked", "--quiet"]).current_dir(root);
     let status = command.status().context("cargo could not be started")?;

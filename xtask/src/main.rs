@@ -8,6 +8,7 @@ mod browser;
 mod cases;
 mod ci;
 mod dist;
+mod docs;
 mod features;
 mod proof;
 mod release;
@@ -31,6 +32,8 @@ enum Command {
     Ci(ci::Options),
     /// Run the scripts of `testdata/cases`, each of which shows one thing that a user wants to do.
     Cases(cases::Options),
+    /// Run the commands in README.md and docs/*.md against a registry on this machine.
+    Docs(docs::Options),
     /// Look at the console of real runs in headless Chromium: check it, and take pictures.
     Browser(browser::Options),
     /// Make a registry from a seed, as files.
@@ -76,6 +79,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Tidy => tidy::run(&root),
         Command::Ci(options) => ci::run(&root, options),
         Command::Cases(options) => cases::run(&root, options),
+        Command::Docs(options) => docs::run(&root, options),
         Command::Browser(options) => browser::run(&root, options),
         Command::Synth(options) => synth::synth(options),
         Command::Origin(options) => synth::serve(options),

@@ -114,8 +114,14 @@ impl Reporter {
             SyncEvent::Planned => stats.plan_finished(),
             SyncEvent::Downloaded { bytes } => stats.downloaded(*bytes),
             SyncEvent::Verified => stats.verified_existing(),
-            SyncEvent::Failed { unavailable: true, .. } => stats.unavailable(),
-            SyncEvent::Failed { .. } | SyncEvent::CrateFailed { .. } => stats.error(),
+            SyncEvent::Failed { unavailable: true, kind, .. } => {
+                stats.failed(kind);
+                stats.unavailable();
+            }
+            SyncEvent::Failed { kind, .. } | SyncEvent::CrateFailed { kind, .. } => {
+                stats.failed(kind);
+                stats.error();
+            }
             _ => {}
         }
     }

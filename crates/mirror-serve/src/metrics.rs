@@ -36,6 +36,8 @@ const HELD_CRATES: &str = "crates_serve_held_crates";
 const HELD_RELEASES: &str = "crates_serve_held_releases";
 const HELD_BYTES: &str = "crates_serve_held_bytes";
 const HELD_BACK: &str = "crates_serve_held_back_releases";
+const BUILD_INFO: &str = "crates_serve_build_info";
+const CREATED: &str = "crates_serve_snapshot_created_timestamp_seconds";
 const EXPIRES: &str = "crates_serve_snapshot_expires_timestamp_seconds";
 
 /// Counters of a server, in a recorder of its own: a process may have several servers, and an embedding program may
@@ -78,14 +80,15 @@ impl Counters {
     /// Renders Prometheus' text format, version 0.0.4.
     pub(crate) fn render(&self, generation: u64, totals: Option<&Totals>) -> String {
         with_local_recorder(&self.recorder, || {
+            set_gauge(&gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")), 1);
             set(GENERATION, generation);
             if let Some(Totals { held, held_back, snapshot, .. }) = totals {
                 set(HELD_CRATES, held.crates);
                 set(HELD_RELEASES, held.releases);
                 set(HELD_BYTES, held.bytes);
                 if let Some(snapshot) = snapshot {
-                    let expires = snapshot.expires.duration_since(std::time::UNIX_EPOCH);
-                    set(EXPIRES, expires.map_or(0, |time| time.as_secs()));
+                    set(CREATED, timestamp(snapshot.created));
+                    set(EXPIRES, timestamp(snapshot.expires));
                 }
                 // A rule that holds nothing back any more must not keep its old number.
                 for rule in Rule::ALL {
@@ -111,7 +114,14 @@ fn describe() {
     describe_gauge!(HELD_RELEASES, "Releases that are held.");
     describe_gauge!(HELD_BYTES, "Bytes of releases that are held.");
     describe_gauge!(HELD_BACK, "Releases that policy holds back, held or not, by rule.");
+    describe_gauge!(BUILD_INFO, "Always 1; the label is the version of the server.");
+    describe_gauge!(CREATED, "Time at which the snapshot that is served, or the newest one, was made.");
     describe_gauge!(EXPIRES, "Time at which the snapshot that is served, or the newest one, is too old.");
+}
+
+/// Returns seconds since 1970.
+fn timestamp(time: std::time::SystemTime) -> u64 {
+    time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn set(name: &'static str, value: u64) {
@@ -147,6 +157,7 @@ mod tests {
             "crates_serve_requests_total{kind=\"index\",status=\"5xx\"} 0",
             "crates_serve_bytes_total 101",
             "crates_serve_generation 7",
+            concat!("crates_serve_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

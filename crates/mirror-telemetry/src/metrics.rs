@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder
 
 use mirror_types::Rule;
 
-use crate::stats::{Offer, RunStats, Snapshot};
+use crate::stats::{Offer, Phase, RunStats, Snapshot};
 
 const REQUESTS: &str = "crates_download_requests_total";
 const BYTES: &str = "crates_download_bytes_total";
@@ -19,6 +19,10 @@ const RETRIES: &str = "crates_download_retries_total";
 const INFLIGHT: &str = "crates_download_inflight";
 const DURATION: &str = "crates_download_duration_seconds";
 const PROCESSED: &str = "crates_processed_total";
+const BUILD_INFO: &str = "crates_download_build_info";
+const PLANNED: &str = "crates_download_planned_releases";
+const PHASE: &str = "crates_download_phase";
+const FAILURES: &str = "crates_download_failures_total";
 const HELD_BACK: &str = "crates_download_held_back_releases";
 const REPORTED: &str = "crates_download_advisory_releases";
 const ADVISORIES_AGE: &str = "crates_download_advisories_age_seconds";
@@ -32,7 +36,8 @@ const UPKEEP_AFTER: u64 = 4096;
 /// Renders the counters in Prometheus' text format, version 0.0.4.
 pub(crate) fn metrics(stats: &RunStats) -> String {
     let now = stats.snapshot();
-    stats.requests().render(&now, stats.offer().as_ref())
+    let failures = stats.failures();
+    stats.requests().render(&stats.version, &now, &failures, stats.offer().as_ref())
 }
 
 /// The requests that ended. One lock guards all of them, because the recorder of `metrics-exporter-prometheus` loses
@@ -58,8 +63,16 @@ impl Requests {
         self.exporter.get_or_insert_with(Exporter::new);
     }
 
-    fn render(&mut self, now: &Snapshot, offer: Option<&Offer>) -> String {
-        self.exporter.get_or_insert_with(Exporter::new).render(&self.counts, now, offer)
+    fn render(
+        &mut self,
+        version: &str,
+        now: &Snapshot,
+        failures: &BTreeMap<String, u64>,
+        offer: Option<&Offer>,
+    ) -> String {
+        let exporter = self.exporter.get_or_insert_with(Exporter::new);
+        exporter.set_run(version, failures);
+        exporter.render(&self.counts, now, offer)
     }
 }
 
@@ -85,6 +98,10 @@ impl Exporter {
             describe_gauge!(INFLIGHT, "Requests under way.");
             describe_histogram!(DURATION, "Duration of requests.");
             describe_counter!(PROCESSED, "Records by result.");
+            describe_gauge!(BUILD_INFO, "Always 1; the label is the version of the program.");
+            describe_gauge!(PLANNED, "Releases that the run wants, as far as their number is known.");
+            describe_gauge!(PHASE, "1 for the phase that the run is in, 0 for the others.");
+            describe_counter!(FAILURES, "Releases and index files that failed or are unavailable, by kind.");
             describe_gauge!(HELD_BACK, "Releases that policy holds back, held or not, by rule.");
             describe_gauge!(REPORTED, "Offered releases with an advisory that is only reported.");
             describe_gauge!(ADVISORIES_AGE, "Age of the newest commit of the advisory database.");
@@ -101,6 +118,16 @@ impl Exporter {
         if self.samples.is_multiple_of(UPKEEP_AFTER) {
             self.recorder.handle().run_upkeep();
         }
+    }
+
+    /// Sets what has labels of the run.
+    fn set_run(&self, version: &str, failures: &BTreeMap<String, u64>) {
+        with_local_recorder(&self.recorder, || {
+            gauge!(BUILD_INFO, "version" => version.to_owned()).set(1.0);
+            for (kind, count) in failures {
+                counter!(FAILURES, "kind" => kind.clone()).absolute(*count);
+            }
+        });
     }
 
     /// Sets counters and gauges to their current values, and renders them with the histogram.
@@ -126,11 +153,15 @@ impl Exporter {
 }
 
 /// Sets the metrics of the current recorder.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
 fn set(now: &Snapshot) {
     counter!(BYTES).absolute(now.received);
     counter!(RETRIES).absolute(now.retries);
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     gauge!(INFLIGHT).set(now.inflight as f64);
+    gauge!(PLANNED).set(now.planned as f64);
+    for phase in Phase::ALL {
+        gauge!(PHASE, "phase" => phase.as_str()).set(if phase == now.phase { 1.0 } else { 0.0 });
+    }
     for (result, value) in [
         ("downloaded", now.downloaded),
         ("existing", now.existing),
@@ -170,6 +201,30 @@ mod tests {
         let stats = RunStats::new("0");
         stats.request(Some(200), true, Duration::from_millis(1));
         assert!(stats.requests().exporter.is_none());
+    }
+
+    #[test]
+    fn the_run_shows_its_version_phase_plan_and_failures() {
+        let stats = RunStats::new("1.2.3");
+        stats.set_phase(Phase::Download);
+        stats.planned(7);
+        for kind in ["not-found", "checksum", "not-found"] {
+            stats.failed(kind);
+        }
+        let text = metrics(&stats);
+        for line in [
+            "crates_download_build_info{version=\"1.2.3\"} 1",
+            "crates_download_planned_releases 7",
+            "crates_download_phase{phase=\"download\"} 1",
+            "crates_download_phase{phase=\"verify\"} 0",
+            "crates_download_failures_total{kind=\"not-found\"} 2",
+            "crates_download_failures_total{kind=\"checksum\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        stats.set_phase(Phase::Done);
+        assert!(metrics(&stats).contains("crates_download_phase{phase=\"download\"} 0\n"));
+        mirror_testkit::check_metrics(&metrics(&stats));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Starting,
         Self::UpdateIndex,
         Self::Index,
@@ -90,6 +90,7 @@ pub struct RunStats {
     concurrency: AtomicU64,
     activity: Mutex<Option<Activity>>,
     offer: Mutex<Option<Offer>>,
+    failures: Mutex<BTreeMap<String, u64>>,
     #[cfg(feature = "listener")]
     requests: Mutex<Requests>,
     #[cfg(feature = "listener")]
@@ -174,6 +175,7 @@ impl RunStats {
             concurrency: AtomicU64::new(0),
             activity: Mutex::default(),
             offer: Mutex::default(),
+            failures: Mutex::default(),
             #[cfg(feature = "listener")]
             requests: Mutex::default(),
             #[cfg(feature = "listener")]
@@ -255,6 +257,19 @@ impl RunStats {
     /// Counts a record that failed.
     pub fn error(&self) {
         self.errors.fetch_add(1, Relaxed);
+    }
+    /// Counts the kind of a failure; [`error`](Self::error) and [`unavailable`](Self::unavailable) count the record.
+    pub fn failed(&self, kind: &str) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match failures.get_mut(kind) {
+            Some(count) => *count += 1,
+            None => _ = failures.insert(kind.to_owned(), 1),
+        }
+    }
+    /// Returns the failures by kind.
+    #[must_use]
+    pub fn failures(&self) -> BTreeMap<String, u64> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// Counts a request that ended; `None` is a transport error. Records its duration once a listener has started.
     /// Does nothing without the feature `listener`, because nothing else shows requests.

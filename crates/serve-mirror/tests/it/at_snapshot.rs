@@ -157,9 +157,14 @@ fn a_mirror_whose_newest_snapshot_is_past_its_date_is_told_of() {
     let page = get(&server.base, "/setup").text();
     assert!(page.contains("The newest snapshot, 1 of ") && page.contains("was good until"), "{page}");
     let expires = long_ago.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 90 * 86_400;
-    let line = format!("crates_serve_snapshot_expires_timestamp_seconds {expires}");
+    let created = expires - 90 * 86_400;
     let metrics = get(&server.base, "/metrics").text();
-    assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    for line in [
+        format!("crates_serve_snapshot_expires_timestamp_seconds {expires}"),
+        format!("crates_serve_snapshot_created_timestamp_seconds {created}"),
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
     let (_, log) = server.stop();
     assert!(log.contains("WARN") && log.contains("the newest snapshot, 1 of "), "{log}");
 
