@@ -81,11 +81,16 @@ impl Reporter {
     /// Logs an event that may come a million times: the first by name, then only how many there were. `what` names them
     /// in the plural.
     fn named(&self, kind: &str, what: &str, log: impl FnOnce()) {
+        self.named_here(kind, what, "the summary has their number", log);
+    }
+
+    /// As [`Reporter::named`], where `rest` says what tells of those that are not named.
+    fn named_here(&self, kind: &str, what: &str, rest: &str, log: impl FnOnce()) {
         match self.quiet.count(kind) {
             Say::Name => log(),
             Say::LastName => {
                 log();
-                tracing::warn!("more {what} are counted and not named here; the summary has their number");
+                tracing::warn!("more {what} are counted and not named here; {rest}");
             }
             Say::Sum(count) => tracing::warn!("{count} {what} so far"),
             Say::Nothing => {}
@@ -233,7 +238,8 @@ impl Reporter {
     fn log_upstream(&self, event: &SyncEvent<'_>) {
         match event {
             SyncEvent::RemovedUpstream { release, kind } => {
-                self.named("removed", "releases removed upstream", || {
+                let rest = "the table withdrawn names them all";
+                self.named_here("removed", "releases removed upstream", rest, || {
                     tracing::warn!(%release, "was {} upstream; it stays held", kind.as_str());
                 });
             }
@@ -249,12 +255,13 @@ impl Reporter {
                 "nothing was pruned: that takes a run that went through the whole of a local index, which did not \
                  change meanwhile"
             ),
-            SyncEvent::Pruning(release) => self.named("pruning", "releases to be pruned", || {
+            // All of them: a person has to see what a prune removes, and it refuses to remove many.
+            SyncEvent::Pruning(release) => {
                 tracing::info!(%release, "is to be pruned: upstream removed it");
-            }),
-            SyncEvent::PruneKept(release) => self.named("prune kept", "releases kept in bundles", || {
+            }
+            SyncEvent::PruneKept(release) => {
                 tracing::info!(%release, "was removed upstream; it stays, because a bundle holds it");
-            }),
+            }
             SyncEvent::SnapshotTaken { serial, is_signed: true } => {
                 tracing::info!(serial, "took a snapshot of what is offered, and signed it");
             }

@@ -156,7 +156,7 @@ fn running(bench: &Bench) -> anyhow::Result<()> {
     let shown =
         download(bench, &registry, &out, &["--retry-base", "50ms", "--bundle", "--concurrency", "64"])?;
     let task = json!({
-        "name": "running", "level": "(calm|warn)", "headline": "Downloading|failed", "views": RUN_VIEWS, "charts": true, "live": true,
+        "name": "running", "level": "(calm|warn)", "headline": "Downloading|failed|disk is filling", "views": RUN_VIEWS, "charts": true, "live": true,
         "texts": {"overview": "This run", "storage": "Bundles", "runs": "running"},
     });
     look(bench, &shown, task)?;
