@@ -337,6 +337,7 @@ fn wrong_hash(expect: Option<Sha256>, (found, size): (Sha256, u64), headers: &He
         format_args!("SHA-256 is {found}, not {expect} ({size} bytes, content-type {kind})"),
     );
     fault.is_page = kind.to_ascii_lowercase().starts_with("text/html");
+    fault.is_empty = size == 0;
     fault
 }
 

@@ -153,6 +153,8 @@ pub struct Failure {
     pub finished: SystemTime,
     /// True if the body had another checksum and was announced as HTML: a page, not a release.
     pub is_page: bool,
+    /// True if the body had another checksum because there was none.
+    pub is_empty: bool,
 }
 
 impl Failure {
@@ -234,6 +236,8 @@ pub(crate) struct Fault {
     pub(crate) mute: bool,
     /// True if the body was announced as HTML.
     pub(crate) is_page: bool,
+    /// True if the body was empty.
+    pub(crate) is_empty: bool,
 }
 
 impl fmt::Display for Fault {
@@ -258,6 +262,7 @@ impl Fault {
             congested,
             mute: false,
             is_page: false,
+            is_empty: false,
         }
     }
 

@@ -245,6 +245,7 @@ fn failed(req: &FetchRequest, fault: &Fault, retries: u32, started: SystemTime) 
         started,
         finished: SystemTime::now(),
         is_page: fault.is_page,
+        is_empty: fault.is_empty,
     }
 }
 

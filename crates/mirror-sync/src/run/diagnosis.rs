@@ -9,6 +9,9 @@ const SAME_FAILURES: u64 = 100;
 /// The same limit for a mirror that holds something: the releases it lacks may be those that its origin never delivers.
 const SAME_FAILURES_OF_OLD: u64 = 1_000;
 
+/// The same limit for empty bodies, which say less about the others than wrong ones do.
+const EMPTY_BODIES: u64 = 5_000;
+
 /// The likely reason why nothing arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,6 +19,8 @@ pub enum Diagnosis {
     /// Every body is a web page: something between here and the origin answers for it, or the base address is that of a
     /// web site.
     Pages,
+    /// Every body is empty.
+    Empty,
     /// Every body has another checksum than the index lists: the index and the downloads are of different registries, or
     /// something in between changes what passes.
     WrongBytes,
@@ -34,6 +39,9 @@ impl fmt::Display for Diagnosis {
                 "every answer is a web page instead of a release: a proxy or a login portal answers for the origin, or the \
                  base address of the downloads is that of a web site",
             ),
+            Self::Empty => {
+                f.write_str("every body is empty: the origin, or something between here and the origin, is broken")
+            }
             Self::WrongBytes => f.write_str(
                 "every file has another checksum than the index lists: index and downloads belong to different \
                  registries, or something in between changes the files",
@@ -69,8 +77,12 @@ impl SameFailures {
 
     /// Returns the diagnosis once the failures are enough for one. `is_new` tells that the mirror holds nothing.
     pub(crate) fn diagnosis(&self, is_new: bool) -> Option<Diagnosis> {
-        let enough = if is_new { SAME_FAILURES } else { SAME_FAILURES_OF_OLD };
-        self.first.filter(|_| !self.differ && self.count >= enough)
+        let enough = |diagnosis: &Diagnosis| match diagnosis {
+            Diagnosis::Empty => EMPTY_BODIES,
+            _ if is_new => SAME_FAILURES,
+            _ => SAME_FAILURES_OF_OLD,
+        };
+        self.first.filter(|first| !self.differ && self.count >= enough(first))
     }
 }
 
@@ -80,6 +92,7 @@ fn of(failure: &RecordFailure) -> Option<Diagnosis> {
     match (attempt.kind, attempt.http_status) {
         _ if failure.is_planned => None,
         ("wrong_hash", _) if failure.is_page => Some(Diagnosis::Pages),
+        ("wrong_hash", _) if failure.is_empty => Some(Diagnosis::Empty),
         ("wrong_hash", _) => Some(Diagnosis::WrongBytes),
         ("redirect", _) => Some(Diagnosis::Redirects),
         (_, Some(status @ (404 | 410))) => Some(Diagnosis::NotThere(status)),
@@ -122,6 +135,14 @@ mod tests {
         let mut page = failure("wrong_hash", Some(200));
         page.is_page = true;
         assert_eq!(diagnosed(&[(page, 100)], true), Some(Diagnosis::Pages));
+        for is_new in [true, false] {
+            let empty = |times| {
+                let mut empty = failure("wrong_hash", Some(200));
+                empty.is_empty = true;
+                diagnosed(&[(empty, times)], is_new)
+            };
+            assert_eq!((empty(4_999), empty(5_000)), (None, Some(Diagnosis::Empty)));
+        }
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub(crate) struct RecordFailure {
     pub(crate) denied: bool,
     /// True if a web page arrived in place of the release.
     pub(crate) is_page: bool,
+    /// True if nothing arrived in place of the release.
+    pub(crate) is_empty: bool,
     /// True if it was found before any request.
     pub(crate) is_planned: bool,
 }
@@ -72,7 +74,7 @@ impl RecordFailure {
             started: now,
             finished: now,
         };
-        Self { attempt, unreached: false, denied: false, is_page: false, is_planned: true }
+        Self { attempt, unreached: false, denied: false, is_page: false, is_empty: false, is_planned: true }
     }
 
     pub(crate) fn fetched(failure: &Failure) -> Self {
@@ -91,6 +93,7 @@ impl RecordFailure {
             denied: failure.kind == FailureKind::HttpStatus
                 && matches!(failure.http_status, Some(401 | 403 | 407 | 408 | 500..=502 | 504..=599)),
             is_page: failure.is_page,
+            is_empty: failure.is_empty,
             is_planned: false,
         }
     }
