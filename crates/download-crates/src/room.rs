@@ -1,4 +1,4 @@
-//! How much room there is for a mirror, and what is missing.
+//! The room for a mirror, and what is missing.
 
 use std::path::Path;
 
@@ -20,20 +20,10 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Asks the file system on which `out` is, or is to be.
-    #[cfg(unix)]
+    /// Asks the file system on which `out` is, or is to be; `None` where the system does not tell.
     pub(crate) fn at(out: &Path) -> Option<Self> {
-        let full = std::path::absolute(out).ok()?;
-        let there = full.ancestors().find(|path| path.exists())?;
-        let found = rustix::fs::statvfs(there).ok()?;
-        let files = (found.f_files > 0).then_some(found.f_favail);
-        Some(Self { bytes: found.f_bavail.saturating_mul(found.f_frsize), files })
-    }
-
-    /// Does not know where the system is not asked.
-    #[cfg(not(unix))]
-    pub(crate) fn at(_: &Path) -> Option<Self> {
-        None
+        let space = mirror_repo::disk_space(out).ok().flatten()?;
+        Some(Self { bytes: space.free, files: space.inodes_free })
     }
 
     /// Returns what is missing for a run to begin at all.
