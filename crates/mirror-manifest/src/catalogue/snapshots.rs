@@ -34,6 +34,10 @@ CREATE INDEX IF NOT EXISTS offered_before_serial ON offered_before (serial, crat
 /// The key of the highest serial that an earlier catalogue of the mirror knew.
 const LAST_SERIAL: &str = "last_serial";
 
+/// Selects the serial under which the first change of a crate after a snapshot kept its rows.
+const FIRST_CHANGE: &str =
+    "SELECT min(serial) FROM offered_before WHERE crate = ?1 AND serial > ?2 AND version = ''";
+
 /// A snapshot that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotRow {
@@ -334,9 +338,7 @@ impl Catalogue {
     /// Returns the serial under which the first change of a crate after a snapshot kept its rows; `None` when it did not
     /// change.
     fn changed_after(&self, serial: u64, name: &str) -> rusqlite::Result<Option<i64>> {
-        let first =
-            "SELECT min(serial) FROM offered_before WHERE crate = ?1 AND serial > ?2 AND version = ''";
-        self.db.prepare_cached(first)?.query_row(params![name, number(serial)], |row| row.get(0))
+        self.db.prepare_cached(FIRST_CHANGE)?.query_row(params![name, number(serial)], |row| row.get(0))
     }
 
     fn kept_rows(&self, changed: i64, name: &str) -> rusqlite::Result<Vec<OfferedRow>> {
@@ -355,11 +357,9 @@ impl Catalogue {
             if !self.has_snapshots()? {
                 return Ok(None);
             }
-            let select = "SELECT (SELECT min(serial) FROM offered_before
-                                  WHERE crate = ?1 AND serial > ?2 AND version = '')
-                          FROM snapshots WHERE serial = ?2 AND sha256 = ?3";
+            let select = format!("SELECT ({FIRST_CHANGE}) FROM snapshots WHERE serial = ?2 AND sha256 = ?3");
             let key = params![name.as_str(), number(serial), sha256.as_bytes()];
-            self.db.prepare_cached(select)?.query_row(key, |row| row.get(0)).optional()
+            self.db.prepare_cached(&select)?.query_row(key, |row| row.get(0)).optional()
         };
         let changed: Option<Option<i64>> = query().map_err(self.fail("read what changed in"))?;
         // A new catalogue may know another state by this number.
