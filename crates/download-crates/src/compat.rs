@@ -34,7 +34,7 @@ pub(crate) struct CompatFlags {
     pub(crate) verify: bool,
 }
 
-/// What the flags mean now: those with another name, and those without an effect.
+/// The present meanings of the flags: of those with another name, and of those without an effect.
 const NOTES: [(&str, &str); 10] = [
     ("output-dir", "is --out here"),
     ("threads", "is --concurrency here"),

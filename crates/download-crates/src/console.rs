@@ -1,4 +1,4 @@
-//! What the console of a run shows beside the counters: whose run it is, its mirror, and its end.
+//! The identity of a run, its mirror and its end, which the console shows beside the counters.
 
 use std::path::PathBuf;
 use std::sync::Arc;

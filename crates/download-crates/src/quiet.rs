@@ -11,7 +11,7 @@ const FIRST_SUM: u64 = 100;
 /// The time between two lines about retries.
 const BETWEEN_RETRIES: Duration = Duration::from_secs(10);
 
-/// How an event is to be logged.
+/// The way in which an event is to be logged.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Say {
     /// By name.

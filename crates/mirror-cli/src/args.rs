@@ -94,7 +94,7 @@ pub(crate) fn command<F: Parser>() -> Command {
     help::with_common(F::command().args_override_self(true))
 }
 
-/// Gives every flag two dashes.
+/// Puts two dashes before every flag.
 fn dashed(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     args.into_iter().enumerate().map(|(at, arg)| if at == 0 { arg } else { double_dash(arg) })
 }

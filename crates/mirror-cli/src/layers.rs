@@ -20,7 +20,7 @@ const PREFIX: &str = "MIRROR_";
 /// Largest file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Where a setting comes from.
+/// The origin of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
@@ -50,7 +50,7 @@ pub struct Setting {
     pub name: String,
     /// Its value, without secrets; several are separated by commas.
     pub value: String,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: Origin,
 }
 

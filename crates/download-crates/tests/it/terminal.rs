@@ -1,4 +1,4 @@
-//! What a person or a script sees of a run: help, settings, start and end.
+//! The parts of a run that a person or a script sees: help, settings, start and end.
 
 use std::process::Command;
 
