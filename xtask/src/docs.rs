@@ -2,6 +2,7 @@
 
 mod blocks;
 mod monitoring;
+mod powershell;
 mod skips;
 mod world;
 
@@ -138,7 +139,8 @@ fn try_command(
     tally: &mut Tally,
 ) -> anyhow::Result<Verdict> {
     if command.shell == Shell::Power {
-        return world.parse_power(&command.text, place);
+        let faults = powershell::faults(&command.text)?;
+        return Ok(if faults.is_empty() { Verdict::Parsed } else { Verdict::Failed(faults.join("\n")) });
     }
     if let Some((number, reason)) = skips::of(page, &command.text) {
         tally.used.insert(number);

@@ -13,7 +13,7 @@ use super::Verdict;
 use crate::serving::Serving;
 
 /// Most seconds that a command may take.
-const LIMIT_S: &str = "60";
+const LIMIT_S: &str = "180";
 
 /// The longest wait for an answer.
 const MOST_WAIT: Duration = Duration::from_secs(30);
@@ -104,24 +104,6 @@ impl World {
             Ok(_) => Ok(Verdict::Ran),
             Err(error) => Ok(Verdict::Failed(format!("{error:#}"))),
         }
-    }
-
-    /// Parses a block for PowerShell, if `pwsh` is there.
-    #[expect(clippy::unused_self, reason = "a world for PowerShell is not needed to parse")]
-    pub(super) fn parse_power(&self, text: &str, place: &Path) -> anyhow::Result<Verdict> {
-        if Command::new("pwsh").arg("-Version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
-        {
-            return Ok(Verdict::Skipped("PowerShell: pwsh, which would parse it, is not installed"));
-        }
-        std::fs::write(place.join("block.ps1"), text).context("could not write block.ps1")?;
-        let script = "$errors = $null; [void][System.Management.Automation.Language.Parser]::ParseFile(\
-                      (Resolve-Path block.ps1), [ref]$null, [ref]$errors); $errors; exit $errors.Count";
-        let output = Command::new("pwsh")
-            .args(["-NoProfile", "-NonInteractive", "-Command", script])
-            .current_dir(place)
-            .output()
-            .context("pwsh could not be started")?;
-        if output.status.success() { Ok(Verdict::Parsed) } else { Ok(Verdict::Failed(tail(&output))) }
     }
 
     /// Returns the directory of everything.
