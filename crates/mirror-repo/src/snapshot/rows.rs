@@ -76,7 +76,8 @@ fn row_of(name: &CrateName, row: &OfferedRow) -> Result<Row, RepoError> {
 }
 
 /// Computes the digests of what is offered now, from those of the newest snapshot where it has them. Reads the releases
-/// of all crates in a unit in which a crate changed. Memory: the names of all crates. Blocks.
+/// of all crates in a unit in which a crate changed, on two threads where there are many. Memory: the names of all crates.
+/// Blocks. No change may be open in the catalogue.
 ///
 /// # Errors
 /// When SQLite fails, or a row of the catalogue is damaged.
@@ -84,7 +85,7 @@ pub fn offered_units(catalogue: &Catalogue) -> Result<OfferedUnits, RepoError> {
     let known = catalogue.snapshot_units()?;
     let newest = catalogue.snapshots()?.last().map(|newest| newest.serial);
     let Some(newest) = newest.filter(|_| known.len() == UNITS) else {
-        let rows = digest(catalogue, At::Now, &Unit::all().collect())?;
+        let rows = digest(catalogue, At::Now, &Unit::all().collect(), Readers::Two)?;
         return Ok(OfferedUnits { changed: rows.clone(), rows });
     };
     let mut units = BTreeSet::new();
@@ -97,7 +98,7 @@ pub fn offered_units(catalogue: &Catalogue) -> Result<OfferedUnits, RepoError> {
             units.insert(unit);
         }
     }
-    let changed = digest(catalogue, At::Now, &units)?;
+    let changed = digest(catalogue, At::Now, &units, Readers::Two)?;
     let mut rows = known;
     for row in &changed {
         rows[usize::from(row.unit)] = *row;
@@ -128,7 +129,8 @@ pub fn check_offered(catalogue: &Catalogue, snapshot: &Snapshot) -> Result<(), R
 
 fn check_digests(catalogue: &Catalogue, at: At, snapshot: &Snapshot) -> Result<(), RepoError> {
     let units = &snapshot.contents().units;
-    for row in digest(catalogue, at, &Unit::all().collect())? {
+    // Another connection could see another state.
+    for row in digest(catalogue, at, &Unit::all().collect(), Readers::One)? {
         let unit = Unit::new(row.unit);
         if units.get(unit) != row.sha256 {
             return Err(RepoError::OtherRows { serial: snapshot.serial(), unit: unit.to_string() });
@@ -141,8 +143,25 @@ fn parsed(name: &str) -> Result<CrateName, RepoError> {
     name.parse().map_err(|_| RepoError::Internal(format!("the catalogue has a crate {name:?}")))
 }
 
+/// The connections that read a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    /// The given one.
+    One,
+    /// Another one as well, on a thread of its own. It sees what is committed.
+    Two,
+}
+
+/// Crates below which a second thread would gain nothing.
+const FEW_CRATES: usize = 2_000;
+
 /// Computes the digests of units in a state.
-fn digest(catalogue: &Catalogue, at: At, units: &BTreeSet<Unit>) -> Result<Vec<UnitRow>, RepoError> {
+fn digest(
+    catalogue: &Catalogue,
+    at: At,
+    units: &BTreeSet<Unit>,
+    readers: Readers,
+) -> Result<Vec<UnitRow>, RepoError> {
     if units.is_empty() {
         return Ok(Vec::new());
     }
@@ -160,13 +179,34 @@ fn digest(catalogue: &Catalogue, at: At, units: &BTreeSet<Unit>) -> Result<Vec<U
     if let Some(error) = bad {
         return Err(error);
     }
-    let mut digests = Vec::with_capacity(units.len());
-    for unit in units {
-        let mut names = std::mem::take(&mut names[usize::from(unit.number())]);
-        names.sort_by_cached_key(|name| (name.as_str().to_ascii_lowercase(), name.clone()));
-        digests.push(digest_of(catalogue, at, *unit, &names)?);
+    let crates: usize = names.iter().map(Vec::len).sum();
+    let units: Vec<_> =
+        units.iter().map(|unit| (*unit, std::mem::take(&mut names[usize::from(unit.number())]))).collect();
+    if readers == Readers::One || crates < FEW_CRATES {
+        return digest_all(catalogue, at, units);
     }
-    Ok(digests)
+    let beside = catalogue.another()?;
+    let mut first = units;
+    let second = first.split_off(first.len() / 2);
+    std::thread::scope(|scope| {
+        let second = scope.spawn(move || digest_all(&beside, at, second));
+        let mut digests = digest_all(catalogue, at, first)?;
+        let second = second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        digests.extend(second?);
+        Ok(digests)
+    })
+}
+
+fn digest_all(
+    catalogue: &Catalogue,
+    at: At,
+    units: Vec<(Unit, Vec<CrateName>)>,
+) -> Result<Vec<UnitRow>, RepoError> {
+    let digest = |(unit, mut names): (Unit, Vec<CrateName>)| {
+        names.sort_by_cached_key(|name| (name.as_str().to_ascii_lowercase(), name.clone()));
+        digest_of(catalogue, at, unit, &names)
+    };
+    units.into_iter().map(digest).collect()
 }
 
 fn digest_of(catalogue: &Catalogue, at: At, unit: Unit, names: &[CrateName]) -> Result<UnitRow, RepoError> {
@@ -187,5 +227,42 @@ fn digest_of(catalogue: &Catalogue, at: At, unit: Unit, names: &[CrateName]) -> 
 impl From<RowError> for RepoError {
     fn from(error: RowError) -> Self {
         Self::SnapshotRow(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mirror_manifest::{Change, HeldRelease};
+    use mirror_types::{Location, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn two_readers_compute_the_digests_that_one_computes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut catalogue = Catalogue::open(&dir.path().join("catalogue.sqlite")).expect("a catalogue");
+        let held = |number: usize| {
+            let id = ReleaseId {
+                name: format!("crate-{number}").parse().expect("a name"),
+                version: "1.0.0".parse().expect("a version"),
+            };
+            let sha256 = Sha256::from_bytes([u8::try_from(number % 251).expect("a byte"); 32]);
+            let release = HeldRelease {
+                id,
+                sha256,
+                size: number as u64,
+                locations: [Location::LOOSE].into_iter().collect(),
+            };
+            Change::Held { release, source: 0 }
+        };
+        let changes: Vec<Change> = (0..FEW_CRATES + 100).map(held).collect();
+        catalogue.apply(&changes).expect("applied");
+        let units: BTreeSet<Unit> = Unit::all().collect();
+        let [one, two] = [Readers::One, Readers::Two]
+            .map(|readers| digest(&catalogue, At::Now, &units, readers).expect("digests"));
+        assert_eq!(one, two);
+        assert_eq!(one.len(), UNITS);
+        assert_eq!(one.iter().map(|row| row.releases).sum::<u64>(), changes.len() as u64);
+        assert!(one.is_sorted_by_key(|row| row.unit));
     }
 }
