@@ -374,18 +374,19 @@ impl IncrementalRuns<'_> {
     }
 }
 
+/// Counts the releases of a loose tree.
 fn files_below(root: &Path) -> anyhow::Result<usize> {
     let mut dirs = vec![root.to_owned()];
     let mut files = 0;
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))? {
             let entry = entry.context("listing")?;
-            if entry.file_name() == ".mirror" || entry.file_name() == "manifest.jsonl" {
+            if entry.file_name() == ".mirror" {
                 continue;
             }
             if entry.file_type().context("listing")?.is_dir() {
                 dirs.push(entry.path());
-            } else {
+            } else if entry.path().extension().is_some_and(|extension| extension == "crate") {
                 files += 1;
             }
         }
