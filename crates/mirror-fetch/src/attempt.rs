@@ -25,7 +25,7 @@ use crate::body::{Resume, Sink, kept, permits_for, validator};
 use crate::deadlines::{Deadlines, PROGRESS_BYTES};
 use crate::failure::{FailureKind, Fault};
 use crate::hash_batcher::HashBatcher;
-use crate::pool::{Lease, Origin};
+use crate::pool::Origin;
 use crate::redirect::{MAX_HOPS, follow, is_local_host};
 use crate::request::FetchRequest;
 use crate::shared::{Core, RESERVE_BYTES};
@@ -78,6 +78,8 @@ pub(crate) struct Ctx<'a> {
     pub(crate) avoid: usize,
     /// Body bytes that arrived in this attempt.
     pub(crate) brought_bytes: u64,
+    /// The time for which limits of ours, or a pause that the origin asked for, held this attempt up.
+    pub(crate) waited: Duration,
     /// True if the request gets a connection of its own, because connections broke under it more than once.
     pub(crate) alone: bool,
 }
@@ -87,7 +89,7 @@ pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
     let across_origins = ctx.req.across_origins || ctx.req.expect.is_some();
     let mut moved: Option<Url> = None;
     let mut hops = 0;
-    ctx.brought_bytes = 0;
+    (ctx.brought_bytes, ctx.waited) = (0, Duration::ZERO);
     while hops <= MAX_HOPS {
         let url = moved.clone().unwrap_or_else(|| ctx.url.clone());
         // A redirect may lead to this machine if the operator named this machine, or the same host.
@@ -116,7 +118,11 @@ pub(crate) async fn attempt(ctx: &mut Ctx<'_>) -> Result<Done, Fault> {
 async fn exchange(ctx: &mut Ctx<'_>, origin: &Arc<Origin>, url: &Url) -> Result<Exchanged, Fault> {
     let core = ctx.core;
     let (hold, mut lease) = loop {
-        let (hold, lease) = turn(core, origin, ctx.avoid, ctx.alone).await?;
+        let hold = permission(ctx, origin).await?;
+        let lease = match ctx.alone {
+            true => core.pool.lease_alone(origin).await?,
+            false => core.pool.lease(origin, ctx.avoid).await?,
+        };
         if !origin.is_held() {
             break (hold, lease);
         }
@@ -142,6 +148,7 @@ async fn exchange(ctx: &mut Ctx<'_>, origin: &Arc<Origin>, url: &Url) -> Result<
         }
         Ok(Err(fault)) | Err(fault) => Err(fault),
     };
+    ctx.waited += deadlines.excused();
     match &outcome {
         Ok(_) => lease.give_back(),
         Err(fault) => {
@@ -159,29 +166,17 @@ async fn exchange(ctx: &mut Ctx<'_>, origin: &Arc<Origin>, url: &Url) -> Result<
     outcome
 }
 
-/// Waits until the origin, the rate limit, the memory and a connection allow one request.
-async fn turn(
-    core: &Core,
-    origin: &Arc<Origin>,
-    avoid: usize,
-    alone: bool,
-) -> Result<(OwnedSemaphorePermit, Lease), Fault> {
+/// Waits until the origin, the rate limit and the memory allow one request. The origin is not to blame for this time.
+async fn permission(ctx: &mut Ctx<'_>, origin: &Origin) -> Result<OwnedSemaphorePermit, Fault> {
+    let (core, began) = (ctx.core, Instant::now());
     origin.wait_until_welcome().await;
     if let Some(rate) = &core.request_rate {
         rate.take(1).await;
     }
     // Memory is reserved before anything is sent, so a slow consumer holds back new requests.
-    let hold = core
-        .budget
-        .clone()
-        .acquire_many_owned(permits_for(RESERVE_BYTES))
-        .await
-        .map_err(|_| Fault::new(FailureKind::Cancelled, "the fetcher is closed"))?;
-    let lease = match alone {
-        true => core.pool.lease_alone(origin).await?,
-        false => core.pool.lease(origin, avoid).await?,
-    };
-    Ok((hold, lease))
+    let hold = Arc::clone(&core.budget).acquire_many_owned(permits_for(RESERVE_BYTES)).await;
+    ctx.waited += began.elapsed();
+    hold.map_err(|_| Fault::new(FailureKind::Cancelled, "the fetcher is closed"))
 }
 
 fn build(ctx: &Ctx<'_>, origin: &Origin, url: &Url, h2: bool) -> Result<Request<Empty<Bytes>>, Fault> {

@@ -19,6 +19,8 @@ pub(crate) struct Deadlines<'a> {
     idle: Duration,
     mark: Instant,
     since_mark: u64,
+    /// The sum of deliberate waits of ours.
+    excused: Duration,
     /// The part of this machine's delays that may still be added to the deadlines.
     lateness_left: Duration,
 }
@@ -32,7 +34,8 @@ impl<'a> Deadlines<'a> {
     }
 
     pub(crate) fn new(sleep: Pin<&'a mut Sleep>, now: Instant, total: Duration, idle: Duration) -> Self {
-        Self { sleep, total: now + total, idle, mark: now, since_mark: 0, lateness_left: total }
+        let excused = Duration::ZERO;
+        Self { sleep, total: now + total, idle, mark: now, since_mark: 0, excused, lateness_left: total }
     }
 
     /// Notes real progress.
@@ -44,7 +47,13 @@ impl<'a> Deadlines<'a> {
     /// Excludes a deliberate wait of ours from all deadlines.
     pub(crate) fn excuse(&mut self, waited: Duration) {
         self.total += waited;
+        self.excused += waited;
         self.mark();
+    }
+
+    /// Returns the sum of the waits that were excluded.
+    pub(crate) const fn excused(&self) -> Duration {
+        self.excused
     }
 
     /// Counts body bytes.
@@ -97,5 +106,22 @@ impl<'a> Deadlines<'a> {
             Poll::Pending
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn waits_of_ours_are_added_up_and_move_the_end() {
+        let (now, minute) = (Instant::now(), Duration::from_secs(60));
+        let sleep = pin!(tokio::time::sleep_until(now));
+        let mut deadlines = Deadlines::new(sleep, now, Duration::ZERO, minute);
+        assert!(deadlines.check().is_err());
+        deadlines.excuse(minute);
+        deadlines.excuse(minute);
+        assert_eq!(deadlines.excused(), 2 * minute);
+        assert!(deadlines.check().is_ok());
     }
 }

@@ -113,7 +113,8 @@ pub enum Wait<'a> {
 /// Receives events, for counters. Called on hot paths: must not block.
 #[expect(unused_variables, reason = "default bodies are empty, the names document the arguments")]
 pub trait FetchObserver: Send + Sync {
-    /// Takes note that one attempt ended. `status` is `None` when no response arrived.
+    /// Takes note that one attempt ended. `status` is `None` when no response arrived. `elapsed` is without the waits
+    /// for limits on rate and memory, and for the end of a pause that the origin asked for.
     fn attempt(&self, status: Option<u16>, ok: bool, elapsed: Duration) {}
     /// Takes note that `n` bytes of body arrived.
     fn bytes(&self, n: u64) {}

@@ -56,13 +56,26 @@ pub(crate) async fn fetch(
     let avoid = if hedge { slot.load(Ordering::Relaxed) } else { NO_SLOT };
     let url = form_for(core, req);
     let mut tries = Tries { other_form: url != req.url, ..Tries::default() };
-    let mut ctx = Ctx { core, req, url, batcher, resume: None, slot, avoid, brought_bytes: 0, alone: false };
+    let mut ctx = Ctx {
+        core,
+        req,
+        url,
+        batcher,
+        resume: None,
+        slot,
+        avoid,
+        brought_bytes: 0,
+        waited: Duration::ZERO,
+        alone: false,
+    };
     loop {
         let began = Instant::now();
-        let fault = match announced(core, req, attempt(&mut ctx)).await {
+        let ended = announced(core, req, attempt(&mut ctx)).await;
+        let took = began.elapsed().saturating_sub(ctx.waited);
+        let fault = match ended {
             Ok(done) => {
-                core.observer.attempt(Some(done.status), true, began.elapsed());
-                tracing::debug!(url = place(&ctx.url), status = done.status, took = ?began.elapsed(), "answered");
+                core.observer.attempt(Some(done.status), true, took);
+                tracing::debug!(url = place(&ctx.url), status = done.status, ?took, "answered");
                 note(core, done.size(), true, false);
                 core.silence.answered();
                 if let Some(origin) = origin_of_plus(core, req) {
@@ -76,8 +89,8 @@ pub(crate) async fn fetch(
         if tries.was_unsent(&fault).await {
             continue;
         }
-        core.observer.attempt(fault.status, false, began.elapsed());
-        tracing::debug!(url = place(&ctx.url), error = fault.message, took = ?began.elapsed(), "failed");
+        core.observer.attempt(fault.status, false, took);
+        tracing::debug!(url = place(&ctx.url), error = fault.message, ?took, "failed");
         if !fault.mute {
             note(core, 0, false, fault.congested);
         }

@@ -96,7 +96,10 @@ impl Exporter {
             describe_counter!(BYTES, "Bytes of bodies received.");
             describe_counter!(RETRIES, "Attempts beyond the first.");
             describe_gauge!(INFLIGHT, "Requests under way.");
-            describe_histogram!(DURATION, "Duration of requests.");
+            describe_histogram!(
+                DURATION,
+                "Duration of requests, without waits for limits of the run itself."
+            );
             describe_counter!(PROCESSED, "Records by result.");
             describe_gauge!(BUILD_INFO, "Always 1; the label is the version of the program.");
             describe_gauge!(PLANNED, "Releases that the run wants, as far as their number is known.");

@@ -79,6 +79,48 @@ async fn requests_are_no_faster_than_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_duration_of_a_request_begins_when_the_limits_let_it_through() {
+    const COUNT: u32 = 10;
+    const PER_SEC: u32 = 20;
+    for protocol in [Protocol::Http2, Protocol::Http1] {
+        let kit = Kit::speaking(protocol);
+        let (fetcher, seen) = kit.fetcher(quick_with(|options| options.max_requests_per_sec = PER_SEC));
+        let first = Instant::now();
+        for outcome in kit.at_once(&fetcher, COUNT as usize).await {
+            outcome.unwrap();
+        }
+        let mut began = seen.began.lock().unwrap().clone();
+        began.sort_unstable();
+        assert_eq!(began.len(), COUNT as usize);
+        // All were asked for at once. However long the machine takes, none can have begun before its turn.
+        for (n, began) in (0..).zip(began) {
+            let turn = (Duration::from_secs(1) * n / PER_SEC).saturating_sub(BURST);
+            assert!(began >= first + turn, "{protocol:?}: {n} began {:?} after the first", began - first);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_that_the_origin_asks_for_is_no_part_of_a_duration() {
+    for protocol in [Protocol::Http2, Protocol::Http1] {
+        let kit = Kit::speaking(protocol);
+        kit.origin.script(|ask| if ask.total == 0 { Fault::RetryAfter(429, 1) } else { Fault::None });
+        let (fetcher, seen) = kit.fetcher(quick());
+        let refused = tokio::spawn({
+            let (fetcher, req) = (fetcher.clone(), kit.req("/0"));
+            async move { fetcher.fetch(req).await }
+        });
+        until(|| seen.retries() == 1).await;
+        fetcher.fetch(kit.req("/1")).await.unwrap();
+        refused.await.unwrap().unwrap();
+        let mut began = seen.began.lock().unwrap().clone();
+        began.sort_unstable();
+        assert_eq!(began.len(), 3);
+        assert!(began[1] >= began[0] + Duration::from_secs(1), "{protocol:?}: {:?}", began[1] - began[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retries_and_redirects_count_as_requests() {
     let kit = Kit::speaking(Protocol::Http2);
     kit.origin.script(|ask| match (ask.path.as_str(), ask.nth) {

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mirror_fetch::{
     FetchObserver, FetchOptions, FetchRequest, Fetched, Fetcher, Spool, SpoolFactory, Verified,
@@ -135,9 +135,15 @@ pub(crate) struct Seen {
     pub(crate) retries: AtomicUsize,
     pub(crate) bytes: AtomicU64,
     pub(crate) inflight: Mutex<i64>,
+    /// For each attempt, the moment at which it began according to its duration.
+    pub(crate) began: Mutex<Vec<Instant>>,
 }
 
 impl FetchObserver for Seen {
+    fn attempt(&self, _: Option<u16>, _: bool, elapsed: Duration) {
+        self.began.lock().unwrap().push(Instant::now() - elapsed);
+    }
+
     fn retry(&self) {
         self.retries.fetch_add(1, Ordering::SeqCst);
     }

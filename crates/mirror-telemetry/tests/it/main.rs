@@ -74,6 +74,7 @@ async fn status_has_the_fields_of_the_source_system_and_more() {
     assert_eq!(json["planned"], 7, "the final plan replaces the expected total");
     let rate = json["rate_per_sec"].as_str().unwrap();
     assert!(rate.split_once('.').is_some_and(|(_, decimals)| decimals.len() == 1), "{rate}");
+    assert_eq!(json["rate"].as_f64(), rate.parse().ok(), "the same as a number");
 }
 
 #[tokio::test]
