@@ -8,7 +8,8 @@ use mirror_cli::Program;
 use mirror_repo::{Mirror, RepoError};
 use mirror_sync::{Outcome, SyncError, Upstream};
 use mirror_telemetry::{
-    DiskSpace, Ended, ListenOptions, Listener, MirrorViews, Preflight, RunIdentity, RunStats, command_line,
+    CountedGauges, DiskSpace, Ended, ListenOptions, Listener, MirrorViews, Preflight, RunIdentity, RunStats,
+    command_line,
 };
 use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,14 @@ impl MirrorViews for Views {
     fn disk(&self) -> Option<DiskSpace> {
         let space = mirror_repo::disk_space(&self.out).ok().flatten()?;
         Some(DiskSpace::new(space.total, space.free, space.inodes_free))
+    }
+    fn counted(&self) -> Option<CountedGauges> {
+        let numbers = self.look(Mirror::numbers).ok()?;
+        let mut counted = CountedGauges::default();
+        (counted.loose_bytes, counted.bundle_bytes) = (numbers.loose_bytes, numbers.bundle_bytes);
+        (counted.sealed_bundles, counted.partial_bundles) = (numbers.sealed_bundles, numbers.partial_bundles);
+        (counted.last_run_ms, counted.last_success_ms) = (numbers.last_run_ms, numbers.last_success_ms);
+        Some(counted)
     }
 }
 

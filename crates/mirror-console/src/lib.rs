@@ -2,6 +2,7 @@
 
 mod damage;
 mod failures;
+mod gauges;
 mod guard;
 mod history;
 mod page;
@@ -11,6 +12,7 @@ mod verdict;
 
 pub use damage::{DamageLog, DamageState};
 pub use failures::{FailureLog, MAX_GROUPS, MAX_SHOWN};
+pub use gauges::{CountedGauges, Gauge, MirrorGauges};
 pub use guard::{Guard, Refusal};
 pub use history::{History, Sample};
 pub use page::{content_security_policy, page};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mirror_bundle::list_bundles;
+use mirror_bundle::{BundleFiles, list_bundles};
 use mirror_fs::{FileReader, open_to_read};
 use mirror_manifest::{ManifestRecord, RunRow, index_cache_in};
 use serde::Serialize;
@@ -85,6 +85,24 @@ pub struct BundleReport {
     pub releases: u64,
     /// Bytes of the file; `None` when it is missing.
     pub bytes: Option<u64>,
+}
+
+/// The numbers of a mirror that metrics show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MirrorNumbers {
+    /// Bytes of releases that are loose files.
+    pub loose_bytes: u64,
+    /// Bytes of bundles.
+    pub bundle_bytes: u64,
+    /// Complete bundles.
+    pub sealed_bundles: u64,
+    /// Bundles that the next run continues.
+    pub partial_bundles: u64,
+    /// Milliseconds since 1970 at which the last run came to its end, whatever failed in it.
+    pub last_run_ms: Option<u64>,
+    /// Milliseconds since 1970 at which the last run ended that left nothing missing.
+    pub last_success_ms: Option<u64>,
 }
 
 /// What the runs of a mirror did.
@@ -200,12 +218,35 @@ impl Mirror {
         })
     }
 
+    /// Counts what metrics show. Blocks; the time grows with the number of releases.
+    ///
+    /// # Errors
+    /// When the catalogue or the directory of the bundles cannot be read.
+    pub fn numbers(&self) -> Result<MirrorNumbers, RepoError> {
+        let mut numbers = self.ask(|catalogue| {
+            Ok(MirrorNumbers {
+                loose_bytes: catalogue.place_counts()?.loose_bytes,
+                last_run_ms: catalogue.last_run()?.as_deref().and_then(mirror_manifest::millis),
+                last_success_ms: catalogue.last_success_ms()?,
+                ..MirrorNumbers::default()
+            })
+        })?;
+        for file in self.bundle_files()? {
+            *if file.sealed { &mut numbers.sealed_bundles } else { &mut numbers.partial_bundles } += 1;
+            numbers.bundle_bytes += bytes_of(&file.path).unwrap_or(0);
+        }
+        Ok(numbers)
+    }
+
+    fn bundle_files(&self) -> Result<Vec<BundleFiles>, RepoError> {
+        let dir = self.bundles_dir();
+        Ok(if dir.is_dir() { list_bundles(dir)? } else { Vec::new() })
+    }
+
     /// Lists the bundles, oldest first; `held` are the held releases by the number of their bundle.
     fn bundle_reports(&self, mut held: BTreeMap<u32, u64>) -> Result<Vec<BundleReport>, RepoError> {
-        let dir = self.bundles_dir();
-        let files = if dir.is_dir() { list_bundles(dir)? } else { Vec::new() };
         let mut found: Vec<(u32, BundleReport)> = Vec::new();
-        for file in files {
+        for file in self.bundle_files()? {
             let releases = file.number.and_then(|number| held.remove(&number)).unwrap_or(0);
             let state = match (file.sealed, releases) {
                 (false, _) => "partial",

@@ -30,7 +30,9 @@ pub use bytes::Bytes;
 pub use change_detector::MirrorState;
 pub use error::{RepoError, SharedPlace};
 pub use gaps::{Gap, ListedGap, acknowledge_gaps, list_gaps, parse_gaps};
-pub use inspect::{BundleReport, DiskReport, RunReport, RunsReport, SnapshotReport, StorageReport};
+pub use inspect::{
+    BundleReport, DiskReport, MirrorNumbers, RunReport, RunsReport, SnapshotReport, StorageReport,
+};
 pub use listing::Listing;
 pub use mirror::{Located, Mirror};
 pub use mirror_bundle::{BundleError, BundleReader, OpenBundle, OpenBundles};

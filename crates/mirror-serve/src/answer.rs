@@ -34,6 +34,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 const SHORT_BYTES: usize = 1 << 10;
 /// The shortest interval between two counts of the held releases.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
+/// The longest wait of a scrape for a count.
+const COUNT_WAIT: Duration = Duration::from_secs(2);
 /// The answer while nothing is offered.
 const UNJUDGED: &str = "the policy of this mirror has not judged its new catalogue yet; the next run does\n";
 /// The answer once the snapshot that is served is no longer known.
@@ -128,13 +130,7 @@ impl App {
                 None => Ok(bad_host()),
             },
             Route::Search => self.search(head).await,
-            Route::Metrics => {
-                let state = self.mirror.state()?;
-                let known = self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let totals = known.as_ref().map(|(.., totals)| &**totals);
-                let rendered = self.counters.render(state.generation, totals);
-                Ok(typed("text/plain; version=0.0.4; charset=utf-8", rendered))
-            }
+            Route::Metrics => self.metrics().await,
             Route::Health => Ok(match self.mirror.state() {
                 Ok(_) => text(StatusCode::OK, "ok\n"),
                 Err(error) => {
@@ -336,6 +332,23 @@ impl App {
         Ok(answer)
     }
 
+    /// Renders the metrics. Counts what is held for them, but answers with the count before where that takes long: a
+    /// large mirror must not make a scrape fail.
+    async fn metrics(self: &Arc<Self>) -> Result<Answer, ServeError> {
+        let generation = self.mirror.state()?.generation;
+        let (counting, app) = (Arc::clone(self), Arc::clone(self));
+        // A task of its own, which goes on when nobody waits for it.
+        let counted = tokio::spawn(async move { counting.totals().await });
+        if let Ok(Ok(Err(error))) = tokio::time::timeout(COUNT_WAIT, counted).await {
+            tracing::debug!("could not count what is held for the metrics: {:#}", Chain(&error));
+        }
+        let disk = blocking(move || Ok(app.mirror.disk())).await?;
+        let known = self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let totals = known.as_ref().map(|(.., totals)| &**totals);
+        let rendered = self.counters.render(generation, disk, totals);
+        Ok(typed("text/plain; version=0.0.4; charset=utf-8", rendered))
+    }
+
     /// Returns the totals of what is held, counted at most once a minute.
     pub(crate) async fn totals(self: &Arc<Self>) -> Result<Arc<Totals>, ServeError> {
         let generation = self.mirror.state()?.generation;
@@ -357,7 +370,8 @@ impl App {
                 tracing::warn!("could not read the snapshot: {}", Chain(&error));
                 None
             });
-            Ok(Totals { held, unlisted, held_back: HeldBackTotals::of(&mirror)?, snapshot })
+            let (held_back, numbers) = (HeldBackTotals::of(&mirror)?, mirror.numbers()?);
+            Ok(Totals { held, unlisted, held_back, snapshot, numbers })
         };
         let totals = Arc::new(blocking(count).await?);
         let counted = Some((generation, Instant::now(), Arc::clone(&totals)));

@@ -6,6 +6,8 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
+use mirror_console::{CountedGauges, MirrorGauges};
+use mirror_repo::{DiskReport, MirrorNumbers};
 use mirror_types::Rule;
 
 use crate::page::Totals;
@@ -78,8 +80,16 @@ impl Counters {
     }
 
     /// Renders Prometheus' text format, version 0.0.4.
-    pub(crate) fn render(&self, generation: u64, totals: Option<&Totals>) -> String {
+    pub(crate) fn render(
+        &self,
+        generation: u64,
+        disk: Option<DiskReport>,
+        totals: Option<&Totals>,
+    ) -> String {
         with_local_recorder(&self.recorder, || {
+            for gauge in mirror_gauges(disk, totals.map(|totals| totals.numbers)).list() {
+                set_labelled(&gauge);
+            }
             set_gauge(&gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")), 1);
             set(GENERATION, generation);
             if let Some(Totals { held, held_back, snapshot, .. }) = totals {
@@ -119,6 +129,28 @@ fn describe() {
     describe_gauge!(EXPIRES, "Time at which the snapshot that is served, or the newest one, is too old.");
 }
 
+/// Returns what metrics show of the mirror.
+fn mirror_gauges(disk: Option<DiskReport>, numbers: Option<MirrorNumbers>) -> MirrorGauges {
+    let mut gauges = MirrorGauges::default();
+    gauges.disk_bytes = disk.map(|disk| disk.total);
+    gauges.disk_free_bytes = disk.map(|disk| disk.free);
+    gauges.disk_free_files = disk.and_then(|disk| disk.inodes_free);
+    gauges.counted = numbers.map(|numbers| {
+        let mut counted = CountedGauges::default();
+        (counted.loose_bytes, counted.bundle_bytes) = (numbers.loose_bytes, numbers.bundle_bytes);
+        (counted.sealed_bundles, counted.partial_bundles) = (numbers.sealed_bundles, numbers.partial_bundles);
+        (counted.last_run_ms, counted.last_success_ms) = (numbers.last_run_ms, numbers.last_success_ms);
+        counted
+    });
+    gauges
+}
+
+fn set_labelled(gauge: &mirror_console::Gauge) {
+    describe_gauge!(gauge.name, gauge.help);
+    let set = gauge.label.map_or_else(|| gauge!(gauge.name), |(key, value)| gauge!(gauge.name, key => value));
+    set_gauge(&set, gauge.value);
+}
+
 /// Returns seconds since 1970.
 fn timestamp(time: std::time::SystemTime) -> u64 {
     time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
@@ -147,7 +179,7 @@ mod tests {
         }
         counters.answered(Kind::Crate, 206, 1);
         counters.answered(Kind::Other, 101, 0);
-        let text = counters.render(7, None);
+        let text = counters.render(7, None, None);
         for line in [
             "crates_serve_requests_total{kind=\"index\",status=\"4xx\"} 1",
             "crates_serve_requests_total{kind=\"crate\",status=\"4xx\"} 2",
@@ -168,7 +200,7 @@ mod tests {
     fn bytes_are_exact_and_in_digits() {
         let mut totals = Totals::default();
         (totals.held.crates, totals.held.bytes) = (250_000, 9_007_199_254_740_991);
-        let text = Counters::new().render(1, Some(&totals));
+        let text = Counters::new().render(1, None, Some(&totals));
         for line in ["crates_serve_held_crates 250000", "crates_serve_held_bytes 9007199254740991"] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
@@ -180,7 +212,7 @@ mod tests {
         let mut totals = Totals::default();
         totals.held_back.by_rule = vec![(Rule::Deny, 2), (Rule::MinPublishAge, 10)];
         let counters = Counters::new();
-        let text = counters.render(1, Some(&totals));
+        let text = counters.render(1, None, Some(&totals));
         mirror_testkit::check_metrics(&text);
         let has = |text: &str, rule: &str, releases: u64| {
             let line = format!("crates_serve_held_back_releases{{rule=\"{rule}\"}} {releases}");
@@ -189,14 +221,14 @@ mod tests {
         for (rule, releases) in [("deny", 2), ("min-publish-age", 10), ("yanked", 0)] {
             has(&text, rule, releases);
         }
-        has(&counters.render(2, Some(&Totals::default())), "deny", 0);
+        has(&counters.render(2, None, Some(&Totals::default())), "deny", 0);
     }
 
     #[test]
     fn servers_of_one_process_count_apart() {
         let (one, other) = (Counters::new(), Counters::new());
         one.connections.increment(1);
-        assert!(one.render(0, None).contains("crates_serve_connections_total 1\n"));
-        assert!(other.render(0, None).contains("crates_serve_connections_total 0\n"));
+        assert!(one.render(0, None, None).contains("crates_serve_connections_total 1\n"));
+        assert!(other.render(0, None, None).contains("crates_serve_connections_total 0\n"));
     }
 }

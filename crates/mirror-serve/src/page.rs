@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use mirror_manifest::HeldTotals;
+use mirror_repo::MirrorNumbers;
 use mirror_types::{CrateName, human_bytes};
 
 use crate::freshness::SnapshotState;
@@ -20,6 +21,8 @@ pub(crate) struct Totals {
     pub(crate) held_back: HeldBackTotals,
     /// The snapshot that is served, or the newest.
     pub(crate) snapshot: Option<SnapshotState>,
+    /// What metrics show beside that.
+    pub(crate) numbers: MirrorNumbers,
 }
 
 /// Renders the page of the registry at `base`.

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mirror_console::{DamageLog, Ended, Facts, FailureLog, History, RunIdentity, Sample, verdict};
+use mirror_console::{
+    CountedGauges, DamageLog, Ended, Facts, FailureLog, History, MirrorGauges, RunIdentity, Sample, verdict,
+};
 use serde_json::{Value, json};
 
 use crate::stats::{Phase, RunStats, Snapshot};
@@ -58,6 +60,7 @@ pub(crate) struct ConsoleState {
     history: History,
     preflight: Option<Preflight>,
     disk: Option<DiskSpace>,
+    counted: Option<CountedGauges>,
     ended: Option<Ended>,
     /// The last progress that was seen: records, bytes, steps of other work, and when.
     moved: (u64, u64, u64, Instant),
@@ -72,6 +75,7 @@ impl Default for ConsoleState {
             history: History::default(),
             preflight: None,
             disk: None,
+            counted: None,
             ended: None,
             moved: (0, 0, 0, Instant::now()),
         }
@@ -119,6 +123,22 @@ impl RunStats {
     /// Sets the room on the disk of the mirror.
     pub(crate) fn set_disk(&self, disk: Option<DiskSpace>) {
         self.console().disk = disk;
+    }
+
+    /// Sets what was counted in the mirror, for metrics.
+    pub(crate) fn set_counted(&self, counted: Option<CountedGauges>) {
+        self.console().counted = counted;
+    }
+
+    /// Returns what metrics show of the mirror.
+    pub(crate) fn gauges(&self) -> MirrorGauges {
+        let console = self.console();
+        let mut gauges = MirrorGauges::default();
+        gauges.disk_bytes = console.disk.map(|disk| disk.total);
+        gauges.disk_free_bytes = console.disk.map(|disk| disk.free);
+        gauges.disk_free_files = console.disk.and_then(|disk| disk.inodes_free);
+        gauges.counted = console.counted;
+        gauges
     }
 
     /// Takes a sample for the history, and notes whether anything has moved since the last.

@@ -30,7 +30,7 @@ pub use logging::{
     LogFormat, LogLevel, LogOptions, Logging, ProgressHandle, TelemetryError, flush_log, init_logging,
 };
 #[cfg(feature = "listener")]
-pub use mirror_console::{Ended, RunIdentity};
+pub use mirror_console::{CountedGauges, Ended, RunIdentity};
 #[cfg(feature = "progress")]
 pub use progress::{Progress, ProgressOptions};
 pub use stats::{Activity, Offer, Phase, RunStats, Snapshot};

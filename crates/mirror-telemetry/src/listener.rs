@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mirror_console::Guard;
+use mirror_console::{CountedGauges, Guard};
 use mirror_listen::{Connections, accept};
 use mirror_types::redacted;
 use tokio::net::{TcpListener, TcpStream};
@@ -56,6 +56,10 @@ pub trait MirrorViews: Send + Sync + 'static {
     fn runs(&self) -> Result<String, String>;
     /// Returns the room on its disk; `None` where that is not known. Blocks.
     fn disk(&self) -> Option<DiskSpace>;
+    /// Counts what metrics show; `None` where there is no mirror yet, or it cannot be read. Blocks.
+    fn counted(&self) -> Option<CountedGauges> {
+        None
+    }
 }
 
 /// The options of a listener.

@@ -9,6 +9,7 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 
+use mirror_console::{Gauge, MirrorGauges};
 use mirror_types::Rule;
 
 use crate::stats::{Offer, Phase, RunStats, Snapshot};
@@ -37,7 +38,8 @@ const UPKEEP_AFTER: u64 = 4096;
 pub(crate) fn metrics(stats: &RunStats) -> String {
     let now = stats.snapshot();
     let failures = stats.failures();
-    stats.requests().render(&stats.version, &now, &failures, stats.offer().as_ref())
+    let (offer, gauges) = (stats.offer(), stats.gauges());
+    stats.requests().render(&stats.version, &now, &failures, offer.as_ref(), &gauges)
 }
 
 /// The requests that ended. One lock guards all of them, because the recorder of `metrics-exporter-prometheus` loses
@@ -69,9 +71,11 @@ impl Requests {
         now: &Snapshot,
         failures: &BTreeMap<String, u64>,
         offer: Option<&Offer>,
+        gauges: &MirrorGauges,
     ) -> String {
         let exporter = self.exporter.get_or_insert_with(Exporter::new);
         exporter.set_run(version, failures);
+        exporter.set_mirror(gauges);
         exporter.render(&self.counts, now, offer)
     }
 }
@@ -133,6 +137,11 @@ impl Exporter {
         });
     }
 
+    /// Sets what is known of the mirror.
+    fn set_mirror(&self, gauges: &MirrorGauges) {
+        with_local_recorder(&self.recorder, || gauges.list().iter().for_each(set_gauge));
+    }
+
     /// Sets counters and gauges to their current values, and renders them with the histogram.
     fn render(
         &mut self,
@@ -153,6 +162,14 @@ impl Exporter {
         });
         self.recorder.handle().render()
     }
+}
+
+/// Sets a gauge of the current recorder.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+fn set_gauge(&Gauge { name, help, label, value, .. }: &Gauge) {
+    describe_gauge!(name, help);
+    let set = label.map_or_else(|| gauge!(name), |(key, value)| gauge!(name, key => value));
+    set.set(value as f64);
 }
 
 /// Sets the metrics of the current recorder.

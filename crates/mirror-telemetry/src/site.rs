@@ -26,6 +26,12 @@ const EVERY: Duration = Duration::from_secs(1);
 const DISK_EVERY: u64 = 10;
 /// The time for which an answer about the mirror is good.
 const FRESH: Duration = Duration::from_secs(3);
+/// The time for which a count of the mirror is good.
+const COUNT_FRESH: Duration = Duration::from_secs(10);
+/// The share of a processor that counting the mirror may take, as 1 of so many parts.
+const COUNT_SHARE: u32 = 50;
+/// The longest wait of a scrape for a count of the mirror; later, it has the count before.
+const COUNT_WAIT: Duration = Duration::from_secs(2);
 
 /// An answer to a request.
 pub(crate) struct Answer {
@@ -56,6 +62,8 @@ pub(crate) struct Site {
     events: Mutex<Option<Events>>,
     /// Answers about the mirror. Locked while one is made: one look at a time.
     looked: tokio::sync::Mutex<Looked>,
+    /// The time until which the count of the mirror is good. Locked while it is counted.
+    counted_until: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
 
 impl std::fmt::Debug for Site {
@@ -67,7 +75,7 @@ impl std::fmt::Debug for Site {
 impl Site {
     pub(crate) fn new(stats: Arc<RunStats>, guard: Guard, mirror: Option<Arc<dyn MirrorViews>>) -> Self {
         let events = Mutex::new(Some(Events::new(&stats.status_json(mirror.is_some()))));
-        Self { stats, guard, mirror, events, looked: tokio::sync::Mutex::default() }
+        Self { stats, guard, mirror, events, looked: Default::default(), counted_until: Default::default() }
     }
 
     /// Renders the status.
@@ -154,7 +162,10 @@ impl Site {
         let stats = &*self.stats;
         match path {
             "/" => Answer::new(HTML, page()),
-            "/metrics" => Answer::new("text/plain; version=0.0.4; charset=utf-8", metrics(stats)),
+            "/metrics" => {
+                self.count().await;
+                Answer::new("text/plain; version=0.0.4; charset=utf-8", metrics(stats))
+            }
             "/api/status" => Answer::new(JSON, self.status()),
             "/api/events" => Answer::new("text/event-stream", ""),
             "/api/history" => Answer::new(JSON, stats.history_json()),
@@ -171,6 +182,28 @@ impl Site {
             "/debug/pprof/heap" => profile::heap().await,
             _ => Answer::no(StatusCode::NOT_FOUND, "see /, /metrics, /api/status and /debug/pprof/"),
         }
+    }
+
+    /// Counts the mirror for metrics, if that was long ago, on a thread where that may block. A scrape waits for it, but
+    /// not for long: a large mirror must not make it fail.
+    async fn count(&self) {
+        let Some(mirror) = self.mirror.clone() else { return };
+        let (stats, counted_until) = (Arc::clone(&self.stats), Arc::clone(&self.counted_until));
+        let counting = async move {
+            let mut until = counted_until.lock_owned().await;
+            if until.is_some_and(|until| Instant::now() < until) {
+                return;
+            }
+            let count = move || {
+                let began = Instant::now();
+                stats.set_disk(mirror.disk());
+                stats.set_counted(mirror.counted());
+                *until = Some(Instant::now() + COUNT_FRESH.max(began.elapsed() * COUNT_SHARE));
+            };
+            // It goes on when nobody waits for it.
+            let _ = tokio::task::spawn_blocking(count).await;
+        };
+        let _ = tokio::time::timeout(COUNT_WAIT, counting).await;
     }
 
     /// Answers with something about the mirror, on a thread where that may block.

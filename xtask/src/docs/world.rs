@@ -117,8 +117,6 @@ impl World {
         let mut command = Command::new(self.programs.join("serve-mirror"));
         command.args(["--mirror", "mirror", "--listen", "127.0.0.1:0"]).current_dir(place.path());
         let serving = Serving::spawn(command)?;
-        // That page counts what is held.
-        ask(&format!("{}/setup", serving.base))?;
         let began = Instant::now();
         let served = loop {
             let served = ask(&format!("{}/metrics", serving.base))?;

@@ -13,6 +13,8 @@ pub struct PlaceCounts {
     pub bytes: u64,
     /// Releases that are loose files.
     pub loose: u64,
+    /// Bytes of them.
+    pub loose_bytes: u64,
     /// Releases in bundles.
     pub bundled: u64,
     /// Releases in other stores.
@@ -51,13 +53,14 @@ impl Catalogue {
     pub fn place_counts(&self) -> Result<PlaceCounts, ManifestError> {
         let elsewhere = if self.has_places { "coalesce(sum(elsewhere <> 0), 0)" } else { "0" };
         let count = format!(
-            "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(loose <> 0), 0), count(bundle), {elsewhere} FROM releases"
+            "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(loose <> 0), 0),
+                coalesce(sum(size) FILTER (WHERE loose <> 0), 0), count(bundle), {elsewhere} FROM releases"
         );
         let query = || {
             self.db.query_row(&count, [], |row| {
-                let [releases, bytes, loose, bundled, elsewhere] =
-                    [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?].map(size);
-                Ok(PlaceCounts { releases, bytes, loose, bundled, elsewhere })
+                let [releases, bytes, loose, loose_bytes, bundled, elsewhere] =
+                    [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?].map(size);
+                Ok(PlaceCounts { releases, bytes, loose, loose_bytes, bundled, elsewhere })
             })
         };
         query().map_err(self.fail("count what is held in"))
@@ -143,7 +146,8 @@ mod tests {
             held("3.0.0", Locations::of(true, Some(member))),
         ];
         catalogue.apply(&changes).expect("apply");
-        let counts = PlaceCounts { releases: 3, bytes: 15, loose: 2, bundled: 2, elsewhere: 0 };
+        let counts =
+            PlaceCounts { releases: 3, bytes: 15, loose: 2, loose_bytes: 10, bundled: 2, elsewhere: 0 };
         assert_eq!(catalogue.place_counts().expect("counts"), counts);
         assert_eq!(catalogue.bundle_counts().expect("counts"), [BundleCounts { number: 3, releases: 2 }]);
     }

@@ -28,7 +28,7 @@ pub struct RunRow {
     pub began_ms: u64,
     /// Milliseconds since 1970 at which it ended.
     pub ended_ms: u64,
-    /// How it ended, in a word.
+    /// How it ended, in a word: [`COMPLETE`](Self::COMPLETE), or what was wrong.
     pub state: String,
     /// Releases that it downloaded.
     pub downloaded: u64,
@@ -40,6 +40,11 @@ pub struct RunRow {
     pub verified: u64,
     /// The serial of the newest snapshot at its end.
     pub snapshot: Option<u64>,
+}
+
+impl RunRow {
+    /// The state of a run that left nothing missing.
+    pub const COMPLETE: &str = "complete";
 }
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
@@ -79,6 +84,22 @@ impl Catalogue {
         query().map_err(self.fail("read the runs of"))
     }
 
+    /// Returns when the last run ended that left nothing missing, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn last_success_ms(&self) -> Result<Option<u64>, ManifestError> {
+        let query = || {
+            if !self.has_runs()? {
+                return Ok(None);
+            }
+            let select = "SELECT max(ended_ms) FROM runs WHERE state = ?1";
+            let found = self.db.prepare_cached(select)?.query_row([RunRow::COMPLETE], |row| row.get(0))?;
+            Ok::<Option<i64>, rusqlite::Error>(found)
+        };
+        query().map(|found| found.map(size)).map_err(self.fail("read the runs of"))
+    }
+
     /// Records a run that ended. Old ones make room.
     ///
     /// # Errors
@@ -103,9 +124,11 @@ impl Catalogue {
                     run.snapshot.map(number)
                 ],
             )?;
+            // The last success stays, however many failures came after it.
             to.execute(
-                "DELETE FROM runs WHERE began_ms < (SELECT began_ms FROM runs ORDER BY began_ms DESC LIMIT 1 OFFSET ?1)",
-                [number(MAX_RUNS as u64 - 1)],
+                "DELETE FROM runs WHERE began_ms < (SELECT began_ms FROM runs ORDER BY began_ms DESC LIMIT 1 OFFSET ?1)
+                    AND began_ms IS NOT (SELECT max(began_ms) FROM runs WHERE state = ?2)",
+                params![number(MAX_RUNS as u64 - 1), RunRow::COMPLETE],
             )?;
             to.commit()
         };
@@ -117,7 +140,7 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn take_runs_of(&mut self, other: &Self) -> Result<(), ManifestError> {
-        other.runs(MAX_RUNS)?.iter().try_for_each(|run| self.record_run(run))
+        other.runs(MAX_RUNS + 1)?.iter().try_for_each(|run| self.record_run(run))
     }
 }
 
@@ -130,7 +153,7 @@ mod tests {
             id: format!("run{n}"),
             began_ms: n,
             ended_ms: n + 5,
-            state: "complete".to_owned(),
+            state: RunRow::COMPLETE.to_owned(),
             ..RunRow::default()
         }
     }
@@ -149,12 +172,35 @@ mod tests {
     }
 
     #[test]
+    fn the_last_success_outlives_any_number_of_failures() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
+        assert_eq!(catalogue.last_success_ms().expect("read"), None);
+        let failed = |n| RunRow { state: "missing".to_owned(), ..run(n) };
+        let most = MAX_RUNS as u64;
+        [run(1), run(2), failed(3)].iter().for_each(|run| catalogue.record_run(run).expect("recorded"));
+        assert_eq!(catalogue.last_success_ms().expect("read"), Some(run(2).ended_ms));
+        (4..most + 9).for_each(|n| catalogue.record_run(&failed(n)).expect("recorded"));
+        assert_eq!(catalogue.last_success_ms().expect("read"), Some(run(2).ended_ms));
+        assert_eq!(catalogue.runs(MAX_RUNS * 2).expect("runs").len(), MAX_RUNS + 1);
+        let mut other = Catalogue::open(&dir.path().join("other.sqlite")).expect("open");
+        other.take_runs_of(&catalogue).expect("taken");
+        assert_eq!(other.last_success_ms().expect("read"), Some(run(2).ended_ms));
+        catalogue.record_run(&run(most + 9)).expect("recorded");
+        assert_eq!(
+            catalogue.runs(MAX_RUNS * 2).expect("runs").len(),
+            MAX_RUNS,
+            "an older success makes room"
+        );
+    }
+
+    #[test]
     fn a_catalogue_of_before_has_no_runs_and_gets_the_table() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("c.sqlite");
         Catalogue::open(&path).expect("open").db.execute_batch("DROP TABLE runs").expect("as it was");
         let reader = Catalogue::open_read_only(&path).expect("open").expect("some");
-        assert_eq!(reader.runs(9).expect("runs"), []);
+        assert_eq!((reader.runs(9).expect("runs"), reader.last_success_ms().expect("read")), (vec![], None));
         let full = RunRow { snapshot: Some(7), failed: 1, verified: 2, downloaded: 3, bytes: 4, ..run(1) };
         Catalogue::open(&path).expect("open").record_run(&full).expect("recorded");
         assert_eq!(reader.runs(9).expect("runs"), [full]);

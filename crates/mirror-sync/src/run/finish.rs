@@ -141,7 +141,7 @@ pub(crate) fn finish(
 /// Returns the row of a run that ends now, for the history of the mirror.
 fn row_of(outcome: &Outcome, took: Duration) -> RunRow {
     let state = match outcome.exit_status() {
-        ExitStatus::Complete => "complete",
+        ExitStatus::Complete => RunRow::COMPLETE,
         ExitStatus::Interrupted => "stopped",
         ExitStatus::Integrity => "damage",
         ExitStatus::Origin => "given-up",

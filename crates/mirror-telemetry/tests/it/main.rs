@@ -8,7 +8,9 @@ mod samples;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirror_telemetry::{DiskSpace, Ended, ListenOptions, Listener, MirrorViews, Phase, RunStats};
+use mirror_telemetry::{
+    CountedGauges, DiskSpace, Ended, ListenOptions, Listener, MirrorViews, Phase, RunStats,
+};
 use mirror_testkit::check_metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -296,6 +298,48 @@ impl MirrorViews for Shown {
     fn disk(&self) -> Option<DiskSpace> {
         Some(DiskSpace::new(100, 1, None))
     }
+    fn counted(&self) -> Option<CountedGauges> {
+        let mut counted = CountedGauges::default();
+        counted.loose_bytes = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 100;
+        (counted.bundle_bytes, counted.partial_bundles) = (9, 1);
+        counted.last_success_ms = Some(1_700_000_000_123);
+        Some(counted)
+    }
+}
+
+#[tokio::test]
+async fn metrics_show_the_disk_and_what_was_counted_in_the_mirror() {
+    let mut options = ListenOptions::default();
+    options.mirror = Some(Arc::new(Shown::default()));
+    let listener = Listener::start_with("127.0.0.1:0", RunStats::new("1"), options).await.unwrap();
+    let has = |text: &str, line: &str| text.lines().any(|found| found == line);
+    let got = loop {
+        let got = get(&listener, "/metrics").await;
+        if got.text().contains("crates_mirror_stored_bytes") {
+            break got;
+        }
+    };
+    for line in [
+        "crates_mirror_disk_size_bytes 100",
+        "crates_mirror_disk_free_bytes 1",
+        "crates_mirror_stored_bytes{place=\"loose\"} 100",
+        "crates_mirror_stored_bytes{place=\"bundles\"} 9",
+        "crates_mirror_bundles{state=\"sealed\"} 0",
+        "crates_mirror_bundles{state=\"partial\"} 1",
+        "crates_mirror_last_success_timestamp_seconds 1700000000",
+    ] {
+        assert!(has(got.text(), line), "{line} is not in\n{}", got.text());
+    }
+    assert!(!got.text().contains("last_run") && !got.text().contains("free_files"), "{}", got.text());
+    check_metrics(got.text());
+    // Scrapes in a row count once.
+    let (one, other) = tokio::join!(get(&listener, "/metrics"), get(&listener, "/metrics"));
+    for got in [one, other] {
+        assert!(has(got.text(), "crates_mirror_stored_bytes{place=\"loose\"} 100"), "{}", got.text());
+    }
+    // A run without a mirror shows none.
+    let (bare, _stats) = start().await;
+    assert!(!get(&bare, "/metrics").await.text().contains("crates_mirror_"));
 }
 
 #[tokio::test]

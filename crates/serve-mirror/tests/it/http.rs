@@ -6,7 +6,7 @@ use mirror_sync::{Layout, Storage};
 use mirror_testkit::check_metrics;
 
 use crate::client::{ask, get};
-use crate::world::{World, add, registry};
+use crate::world::{MOST, World, add, registry};
 
 #[test]
 fn index_files_are_byte_for_byte_and_answered_under_conditions() {
@@ -131,6 +131,18 @@ fn only_what_is_there_is_listed() {
     assert_eq!(get(&server.base, "/index/1/a").status, 404, "and it is not listed any more");
 }
 
+/// Scrapes a server until it has counted what it holds: a scrape does not wait long for that.
+fn scraped_metrics(base: &str) -> String {
+    let began = std::time::Instant::now();
+    loop {
+        let metrics = get(base, "/metrics").text();
+        if metrics.contains("crates_serve_held_releases") {
+            return metrics;
+        }
+        assert!(began.elapsed() < MOST, "{metrics}");
+    }
+}
+
 #[test]
 fn the_configuration_is_for_the_host_that_was_asked() {
     let world = World::new(registry());
@@ -155,6 +167,25 @@ fn the_configuration_is_for_the_host_that_was_asked() {
     assert!(metrics.contains("crates_serve_held_releases 8"), "{metrics}");
     check_metrics(&metrics);
     assert_eq!(get(&server.base, "/healthz").text(), "ok\n");
+
+    // Also where nobody has looked at a page: what Prometheus scrapes is counted for it.
+    let scraped = world.serve(&[]);
+    let metrics = scraped_metrics(&scraped.base);
+    let value = |name: &str| {
+        let found = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("{name} is not in\n{metrics}")).parse::<f64>().unwrap()
+    };
+    assert!(value("crates_mirror_disk_free_bytes") <= value("crates_mirror_disk_size_bytes"));
+    assert_eq!(
+        value("crates_mirror_stored_bytes{place=\"loose\"}"),
+        value("crates_serve_held_bytes"),
+        "all of it is in loose files"
+    );
+    assert_eq!(value("crates_mirror_bundles{state=\"sealed\"}"), 0.0);
+    let (ran, succeeded) =
+        ("crates_mirror_last_run_timestamp_seconds", "crates_mirror_last_success_timestamp_seconds");
+    assert!(value(ran) > 1.7e9 && (value(succeeded) - value(ran)).abs() < 100.0, "{metrics}");
+    check_metrics(&metrics);
 
     let behind = world.serve(&["--public-url", "https://crates.example.org/x/"]);
     let config = get(&behind.base, "/config.json").text();
