@@ -81,6 +81,9 @@ pub(crate) struct Flags {
     /// With --closure: enable only the default features of the selected crates, instead of all of them.
     #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) no_optional: bool,
+    /// With --closure: also what the selected crates need for their tests, examples and benchmarks.
+    #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) dev: bool,
     /// Also what the lockfiles inside of selected binary crates name, for `cargo install --locked`.
     #[arg(long, help_heading = "Selection", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) with_lockfiles: bool,

@@ -222,8 +222,8 @@ fn lock_sources(flags: &Flags) -> LockSources {
 /// Resolves the extent of --closure.
 fn closure(flags: &Flags, upstream: &Upstream, include: &NameSet) -> Result<Option<ClosureOptions>> {
     if !flags.closure {
-        if !flags.target.is_empty() || flags.no_optional {
-            bail!("--target and --no-optional narrow --closure; give that too");
+        if !flags.target.is_empty() || flags.no_optional || flags.dev {
+            bail!("--target, --no-optional and --dev say how far --closure goes; give that too");
         }
         return Ok(None);
     }
@@ -240,6 +240,7 @@ fn closure(flags: &Flags, upstream: &Upstream, include: &NameSet) -> Result<Opti
     let mut options = ClosureOptions::default();
     options.targets = flags.target.clone();
     options.no_optional = flags.no_optional;
+    options.dev = flags.dev;
     options.limits = limits;
     Ok(Some(options))
 }

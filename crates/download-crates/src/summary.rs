@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mirror_sync::{
-    Decision, Diagnosis, DownloadOptions, ExitStatus, Explained, ListedGap, Outcome, Printable,
-    RebuildOutcome, Rule, Storage, UpstreamRemoval, Verdict, human_bytes,
+    ClosureCounts, Decision, Diagnosis, DownloadOptions, ExitStatus, Explained, ListedGap, Outcome,
+    Printable, RebuildOutcome, Rule, Storage, UpstreamRemoval, Verdict, human_bytes,
 };
 
 use mirror_types::human_time;
@@ -155,6 +155,9 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     }
     mirror_cli::row(&mut text, "elapsed", format!("{:.1}s", outcome.elapsed.as_secs_f64()));
     held(&mut text, outcome);
+    if options.closure.is_some() {
+        closure(&mut text, &outcome.closure);
+    }
     selected(&mut text, outcome);
     faults(&mut text, outcome, options);
     advice(&mut text, outcome);
@@ -315,6 +318,25 @@ fn held(text: &mut String, outcome: &Outcome) {
     }
     if outcome.lost_while_running > 0 {
         line("lost", format!("{} files were removed while the run went on", outcome.lost_while_running));
+    }
+}
+
+/// Writes how large a closure is, and what it does not follow.
+fn closure(text: &mut String, counts: &ClosureCounts) {
+    let needed = counts.releases.saturating_sub(counts.roots);
+    let size = format!("{} asked for, {needed} more that these need", counts.roots);
+    mirror_cli::row(text, "closure", size);
+    let left_out: Vec<String> = [
+        (counts.optional, "optional"),
+        (counts.other_targets, "for other targets"),
+        (counts.dev, "for tests (--dev follows them)"),
+    ]
+    .into_iter()
+    .filter(|(dependencies, _)| *dependencies > 0)
+    .map(|(dependencies, why)| format!("{dependencies} {why}"))
+    .collect();
+    if !left_out.is_empty() {
+        mirror_cli::row(text, "not followed", format!("dependencies: {}", left_out.join(", ")));
     }
 }
 

@@ -29,6 +29,16 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
         "unsatisfied": outcome.unsatisfied,
         "elapsed_seconds": outcome.elapsed.as_secs_f64(),
     });
+    if options.closure.is_some() {
+        let counts = outcome.closure;
+        summary["closure"] = json!({
+            "roots": counts.roots,
+            "releases": counts.releases,
+            "optional": counts.optional,
+            "other_targets": counts.other_targets,
+            "dev": counts.dev,
+        });
+    }
     let more = if options.dry_run { would_be(outcome, options) } else { was(outcome) };
     if let (Some(summary), Value::Object(more)) = (summary.as_object_mut(), more) {
         summary.extend(more);

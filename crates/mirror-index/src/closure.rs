@@ -5,7 +5,7 @@ use mirror_index_line::{IndexLine, lines};
 use mirror_types::{CLIPPED_VALUE_BYTES, CrateName, IndexRecord, ReleaseId, clipped};
 use semver::{Version, VersionReq};
 
-use crate::features::{DEFAULT, Manifest, Need};
+use crate::features::{DEFAULT, Follow, Manifest, Need};
 use crate::record::{IndexFile, IndexLimits, LineFault, parse_file};
 use crate::selection::Selection;
 use crate::target::Target;
@@ -18,8 +18,17 @@ pub struct ClosureOptions {
     pub targets: Vec<Target>,
     /// For the crates that it begins with, only the default features; else all of them.
     pub no_optional: bool,
+    /// For the crates that it begins with, also the dependencies for tests, examples and benchmarks.
+    pub dev: bool,
     /// Bounds.
     pub limits: ClosureLimits,
+}
+
+impl ClosureOptions {
+    /// Returns what is followed of a release.
+    fn follow(&self, is_root: bool) -> Follow<'_> {
+        Follow { targets: &self.targets, dev: self.dev && is_root }
+    }
 }
 
 /// Bounds of a closure: a registry decides how many crates depend on each other.
@@ -51,9 +60,27 @@ const RELEASE_BYTES: usize = 200;
 /// Most unsatisfied requirements that are named.
 const NAMED_UNSATISFIED: usize = 20;
 
+/// The size of a closure, and the dependencies that it does not follow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClosureCounts {
+    /// Releases that it begins with.
+    pub roots: u64,
+    /// All releases in it.
+    pub releases: u64,
+    /// Optional dependencies of these releases that no feature turns on.
+    pub optional: u64,
+    /// Dependencies of these releases that only other targets have.
+    pub other_targets: u64,
+    /// Dependencies for tests of the releases that it begins with, unless they are followed.
+    pub dev: u64,
+}
+
 /// The results of a closure, beside the releases that it chose.
 #[derive(Debug, Default)]
 pub struct ClosureReport {
+    /// Its size.
+    pub counts: ClosureCounts,
     /// Releases with dependencies in another registry, by its address; those dependencies are left out.
     pub elsewhere: BTreeMap<String, usize>,
     /// Requirements that no release satisfies.
@@ -71,8 +98,8 @@ pub struct ClosureReport {
 /// The release for a requirement is the newest that satisfies it, has the features and is not yanked; with a
 /// selection's `latest` the newest so many, without it all of them. Where two requirements on one crate overlap, the
 /// release that Cargo would choose for both is the newest of one of them, so the closure has it. The first crates have
-/// all their features, or the default ones; others have the requested ones. Dependencies for tests are left out, and so
-/// are those in other registries, which are reported.
+/// all their features, or the default ones; others have the requested ones. Dependencies for tests are left out, those of
+/// the first crates only unless they are wanted; so are those in other registries, which are reported.
 #[derive(Debug)]
 pub struct Closure {
     selection: Selection,
@@ -106,6 +133,8 @@ struct Release {
     line: Range<usize>,
     /// The active features; `None` when it is not chosen.
     features: Option<BTreeSet<String>>,
+    /// True if the closure begins with it.
+    is_root: bool,
 }
 
 impl Crate {
@@ -123,6 +152,7 @@ impl Crate {
             line: ranges.get(record.id.version.as_str()).cloned().unwrap_or_default(),
             record,
             features: None,
+            is_root: false,
         });
         Self { releases: releases.collect(), data: file.data }
     }
@@ -201,9 +231,12 @@ impl Closure {
     }
 
     fn begin_with(&mut self, key: &str, wanted: &HashSet<ReleaseId>, work: &mut Work) {
-        let Some(found) = self.files.get(key) else { return };
-        let roots: Vec<usize> =
-            (0..found.releases.len()).filter(|at| wanted.contains(&found.releases[*at].record.id)).collect();
+        let Some(found) = self.files.get_mut(key) else { return };
+        let mut roots = Vec::new();
+        for (at, release) in found.releases.iter_mut().enumerate() {
+            release.is_root = wanted.contains(&release.record.id);
+            roots.extend(release.is_root.then_some(at));
+        }
         for at in roots {
             let features = match (self.options.no_optional, self.files.get(key)) {
                 (false, Some(found)) => found.manifest(at).all_features(),
@@ -288,8 +321,8 @@ impl Closure {
             return;
         }
         let active = active.clone();
-        let record = release.record.clone();
-        let needs = found.manifest(at).needs(&active, &self.options.targets);
+        let (record, follow) = (release.record.clone(), self.options.follow(release.is_root));
+        let needs = found.manifest(at).needs(&active, follow);
         if first {
             for registry in needs.elsewhere {
                 *self.report.elsewhere.entry(clipped(&registry, CLIPPED_VALUE_BYTES)).or_default() += 1;
@@ -313,9 +346,29 @@ impl Closure {
         }
     }
 
+    /// Counts what was chosen and what was left out, now that all features are known.
+    fn counts(&self) -> ClosureCounts {
+        let mut counts = ClosureCounts::default();
+        for found in self.files.values() {
+            for (at, release) in found.releases.iter().enumerate() {
+                let Some(features) = &release.features else { continue };
+                let left_out = found.manifest(at).left_out(features, self.options.follow(release.is_root));
+                counts.releases += 1;
+                counts.optional += left_out.optional;
+                counts.other_targets += left_out.other_targets;
+                if release.is_root {
+                    counts.roots += 1;
+                    counts.dev += left_out.dev;
+                }
+            }
+        }
+        counts
+    }
+
     /// Returns the chosen releases, by crate, in order.
     #[must_use]
-    pub fn finish(self) -> (Vec<Vec<IndexRecord>>, ClosureReport) {
+    pub fn finish(mut self) -> (Vec<Vec<IndexRecord>>, ClosureReport) {
+        self.report.counts = self.counts();
         let chosen = self.chosen.into_values().map(|mut records| {
             records.sort_by(|a, b| a.id.cmp(&b.id));
             records
@@ -427,6 +480,36 @@ mod tests {
         let linux =
             newest(|options| options.targets = vec!["x86_64-unknown-linux-gnu".parse().expect("target")]);
         assert_eq!(linux, ["Leaf 1.5.0", "helper 1.1.0", "top 1.0.0"]);
+    }
+
+    #[test]
+    fn dependencies_for_tests_are_followed_from_the_first_crates_alone() {
+        let mut index = sample();
+        let nested = dep("deeper", "1", "dev", "");
+        index.insert(
+            "tests",
+            line("tests", "0.3.0", false, &nested, "") + &line("tests", "0.4.0", true, "", ""),
+        );
+        index.insert("deeper", line("deeper", "1.0.0", false, "", ""));
+        let (_, without, before) = close(&index, |_, _| {});
+        let (asked, with, after) = close(&index, |_, options| options.dev = true);
+        assert!(!asked.contains(&"deeper".to_owned()), "{asked:?}");
+        assert_eq!(with.iter().filter(|id| !without.contains(id)).collect::<Vec<_>>(), ["tests 0.3.0"]);
+        let counted = |roots, releases, optional, other_targets, dev| ClosureCounts {
+            roots,
+            releases,
+            optional,
+            other_targets,
+            dev,
+        };
+        // The optional dependency of `win` is not turned on.
+        assert_eq!(before.counts, counted(1, 5, 1, 0, 1));
+        assert_eq!(after.counts, counted(1, 6, 1, 0, 0));
+        let (_, _, linux) = close(&index, |_, options| {
+            options.targets = vec!["x86_64-unknown-linux-gnu".parse().expect("target")];
+            options.no_optional = true;
+        });
+        assert_eq!(linux.counts, counted(1, 2, 1, 1, 1));
     }
 
     #[test]

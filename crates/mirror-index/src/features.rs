@@ -27,6 +27,35 @@ pub(crate) struct Needs {
     pub(crate) elsewhere: BTreeSet<String>,
 }
 
+/// The dependencies of a release that are followed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Follow<'t> {
+    /// Those of these targets; none means those of all targets.
+    pub(crate) targets: &'t [Target],
+    /// Also those for tests.
+    pub(crate) dev: bool,
+}
+
+/// The dependencies of a release that are not followed, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    /// Optional ones that no feature turns on.
+    pub(crate) optional: u64,
+    /// Those of other targets.
+    pub(crate) other_targets: u64,
+    /// Those for tests.
+    pub(crate) dev: u64,
+}
+
+/// What becomes of a dependency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Followed,
+    ForTests,
+    Optional,
+    OfAnotherTarget,
+}
+
 /// The feature that is active unless it is declined.
 pub(crate) const DEFAULT: &str = "default";
 
@@ -37,12 +66,16 @@ impl Manifest {
     }
 
     fn deps(&self) -> impl Iterator<Item = &Dependency> {
-        // Dependencies for tests matter only to the workspace of a crate.
-        self.0.deps.iter().flatten().filter(|dep| !dep.is_for_development())
+        self.0.deps.iter().flatten()
+    }
+
+    /// Returns the optional dependencies; those for tests never are.
+    fn optional_deps(&self) -> impl Iterator<Item = &Dependency> {
+        self.deps().filter(|dep| dep.is_optional() && !dep.is_for_development())
     }
 
     fn is_optional(&self, name: &str) -> bool {
-        self.deps().any(|dep| dep.name == name && dep.is_optional())
+        self.optional_deps().any(|dep| dep.name == name)
     }
 
     /// Returns whether a dependent may request this feature.
@@ -52,25 +85,15 @@ impl Manifest {
 
     /// Returns all of its features, optional dependencies among them.
     pub(crate) fn all_features(&self) -> BTreeSet<String> {
-        let optional = self.deps().filter(|dep| dep.is_optional()).map(|dep| dep.name.as_str());
+        let optional = self.optional_deps().map(|dep| dep.name.as_str());
         self.0.feature_names().chain(optional).chain([DEFAULT]).map(str::to_owned).collect()
     }
 
-    /// Returns the needs with `features` on one of `targets`, or on any when there are none.
-    pub(crate) fn needs(&self, features: &BTreeSet<String>, targets: &[Target]) -> Needs {
+    /// Returns the needs with `features`.
+    pub(crate) fn needs(&self, features: &BTreeSet<String>, follow: Follow<'_>) -> Needs {
         let active = self.activate(features);
         let mut needs = Needs::default();
-        for dep in self.deps() {
-            let wanted = !dep.is_optional() || active.dependencies.contains(dep.name.as_str());
-            let here = match &dep.target {
-                Some(platform) if !targets.is_empty() => {
-                    targets.iter().any(|target| target.may_match(platform))
-                }
-                _ => true,
-            };
-            if !wanted || !here {
-                continue;
-            }
+        for dep in self.deps().filter(|dep| active.fate(dep, follow) == Fate::Followed) {
             if let Some(registry) = &dep.registry {
                 needs.elsewhere.insert(registry.clone());
                 continue;
@@ -83,6 +106,21 @@ impl Manifest {
             needs.crates.push((name, Need { req: dep.req.clone(), features }));
         }
         needs
+    }
+
+    /// Counts the dependencies that are not followed with `features`.
+    pub(crate) fn left_out(&self, features: &BTreeSet<String>, follow: Follow<'_>) -> LeftOut {
+        let active = self.activate(features);
+        let mut left_out = LeftOut::default();
+        for dep in self.deps() {
+            match active.fate(dep, follow) {
+                Fate::Followed => {}
+                Fate::ForTests => left_out.dev += 1,
+                Fate::Optional => left_out.optional += 1,
+                Fate::OfAnotherTarget => left_out.other_targets += 1,
+            }
+        }
+        left_out
     }
 
     fn activate<'m>(&'m self, features: &'m BTreeSet<String>) -> Active<'m> {
@@ -126,6 +164,23 @@ struct Active<'m> {
     passed_on: BTreeMap<&'m str, BTreeSet<&'m str>>,
 }
 
+impl Active<'_> {
+    fn fate(&self, dep: &Dependency, follow: Follow<'_>) -> Fate {
+        let is_here = |platform: &String| {
+            follow.targets.is_empty() || follow.targets.iter().any(|target| target.may_match(platform))
+        };
+        if dep.is_for_development() && !follow.dev {
+            Fate::ForTests
+        } else if dep.is_optional() && !self.dependencies.contains(dep.name.as_str()) {
+            Fate::Optional
+        } else if !dep.target.as_ref().is_none_or(is_here) {
+            Fate::OfAnotherTarget
+        } else {
+            Fate::Followed
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +203,7 @@ mod tests {
     fn needs(features: &[&str], target: Option<&str>) -> Vec<String> {
         let features = features.iter().map(|feature| (*feature).to_owned()).collect();
         let targets: Vec<Target> = target.into_iter().map(|target| target.parse().expect("target")).collect();
-        let needs = manifest().needs(&features, &targets);
+        let needs = manifest().needs(&features, Follow { targets: &targets, dev: false });
         assert_eq!(needs.elsewhere, BTreeSet::from(["r".to_owned()]));
         let shown = |(name, need): &(CrateName, Need)| {
             format!("{name} {} {}", need.req, need.features.iter().cloned().collect::<Vec<_>>().join("+"))
@@ -169,14 +224,35 @@ mod tests {
         );
         assert_eq!(needs(&["no-such"], linux), ["plain 2 x"]);
         let all = manifest().all_features();
-        assert_eq!(manifest().needs(&all, &[]).crates.len(), 5);
+        assert_eq!(manifest().needs(&all, Follow { targets: &[], dev: false }).crates.len(), 5);
         assert!(manifest().has("implicit") && manifest().has("modern") && !manifest().has("plain"));
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted_once_by_its_first_reason() {
+        let linux: [Target; 1] = ["x86_64-unknown-linux-gnu".parse().expect("target")];
+        let counted = |features: &[&str], targets: &[Target], dev| {
+            let features = features.iter().map(|feature| (*feature).to_owned()).collect();
+            let follow = Follow { targets, dev };
+            let LeftOut { optional, other_targets, dev } = manifest().left_out(&features, follow);
+            let followed = manifest().needs(&features, follow).crates.len() as u64;
+            // One of the seven is in another registry.
+            assert_eq!(followed + optional + other_targets + dev, 6);
+            (optional, other_targets, dev)
+        };
+        assert_eq!(counted(&[], &linux, false), (3, 1, 1));
+        assert_eq!(counted(&["loop"], &[], false), (2, 0, 1));
+        assert_eq!(counted(&["loop", "modern"], &linux, true), (0, 1, 0));
     }
 
     #[test]
     fn a_line_that_cannot_be_read_needs_nothing() {
         for line in ["", "{}", "null", "{\"deps\":null}", "{\"deps\":[{}]}", "[1]"] {
-            assert!(Manifest::read(line.as_bytes()).needs(&BTreeSet::new(), &[]).crates.is_empty(), "{line}");
+            let follow = Follow { targets: &[], dev: true };
+            assert!(
+                Manifest::read(line.as_bytes()).needs(&BTreeSet::new(), follow).crates.is_empty(),
+                "{line}"
+            );
         }
     }
 }

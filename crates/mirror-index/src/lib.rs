@@ -13,7 +13,7 @@ mod selection;
 pub mod sparse;
 mod target;
 
-pub use closure::{Closure, ClosureLimits, ClosureOptions, ClosureReport};
+pub use closure::{Closure, ClosureCounts, ClosureLimits, ClosureOptions, ClosureReport};
 pub use dir::DirIndex;
 pub use error::{DirError, LockError, SelectionError};
 pub use glance::Glance;

@@ -39,7 +39,7 @@ pub use given::{MAX_TEXT_BYTES, read_text};
 pub use mirror_fetch::{CancellationToken, FetchObserver, FetchOptions, FetchSetupError, Wait};
 pub use mirror_git::{IndexError, UpdateError, UpdateEvent, UpdateStatus, Updated};
 pub use mirror_index::sparse::{AnswerLimits, ConfigError};
-pub use mirror_index::{ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
+pub use mirror_index::{ClosureCounts, ClosureLimits, ClosureOptions, LockSources, NameSet, Shard, Target};
 pub use mirror_index::{LockError, SelectionError};
 pub use mirror_manifest::{HeldBackCount, ManifestError, UpstreamRemoval};
 pub use mirror_policy::{

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mirror_index::ClosureCounts;
 use mirror_manifest::UpstreamRemoval;
 use mirror_policy::DatabaseCommit;
 use mirror_types::{ExitStatus, FailedRecord, KEPT_FAILURES, ReleaseId, Rule};
@@ -56,6 +57,8 @@ pub struct Outcome {
     pub bad_lines: u64,
     /// Packages of other registries and of git repositories in the lockfiles, by source; they are skipped.
     pub foreign_packages: BTreeMap<String, usize>,
+    /// With a closure: its size, and the dependencies that it does not follow.
+    pub closure: ClosureCounts,
     /// With a closure: releases with dependencies in other registries, by registry; those are not followed.
     pub elsewhere: BTreeMap<String, usize>,
     /// With a closure: requirements that no release satisfies.

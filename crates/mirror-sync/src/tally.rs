@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use mirror_index::{ClosureReport, Selection};
+use mirror_index::{ClosureCounts, ClosureReport, Selection};
 use mirror_manifest::{PackedLines, UpstreamRemoval};
 use mirror_types::{FailedRecord, KEPT_FAILURES, ReleaseId, Rule};
 
@@ -35,6 +35,8 @@ pub(crate) struct PlanReport {
     pub(crate) deferred_by: BTreeMap<Rule, u64>,
     /// The first of them, each with the reason.
     pub(crate) first_deferred: Vec<FailedRecord>,
+    /// Of a closure: its size.
+    pub(crate) closure: ClosureCounts,
     /// Of a closure: releases with dependencies in other registries, by registry.
     pub(crate) elsewhere: BTreeMap<String, usize>,
     /// Of a closure: requirements that no release satisfies, and the first of them.
@@ -74,6 +76,7 @@ impl PlanReport {
         outcome.first_deferred = self.first_deferred;
         outcome.without_checksum = self.without_checksum;
         outcome.roots = self.roots;
+        outcome.closure = self.closure;
         outcome.elsewhere = self.elsewhere;
         outcome.unsatisfied = self.unsatisfied;
         outcome.first_unsatisfied = self.first_unsatisfied;
@@ -242,6 +245,7 @@ impl Tally {
             through: planned.through,
             existing: self.progress.existing(),
             known_removed: planned.removed_upstream,
+            closure: closure.counts,
             elsewhere: closure.elsewhere,
             unsatisfied: closure.unsatisfied,
             first_unsatisfied: closure.first_unsatisfied,

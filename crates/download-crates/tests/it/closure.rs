@@ -154,9 +154,26 @@ fn a_closure_reports_what_it_leaves_out() {
     assert_eq!(world.tree("out").len(), 1, "{}", ended.stdout);
     assert!(ended.value("needed elsewhere").contains("https://far.test/index (1)"), "{}", ended.stdout);
     assert!(ended.value("unsatisfied").contains("missing ^1"), "{}", ended.stdout);
-    for wrong in
-        [&["--closure"][..], &["--crates", "top", "--target", "x86_64-unknown-linux-gnu"], &["--no-optional"]]
-    {
+    assert_eq!(ended.value("closure"), "1 asked for, 0 more that these need");
+    assert_eq!(ended.value("not followed"), "dependencies: 1 for tests (--dev follows them)");
+    let dev = ["--crates", "t?p,gone", "--closure", "--dev"];
+    let dry = run(world.mirroring("dev").args(dev).arg("--dry-run")).expect(0);
+    assert_eq!(dry.value("closure"), "1 asked for, 1 more that these need");
+    assert!(!dry.stdout.contains("not followed"), "{}", dry.stdout);
+    let ended = run(world.mirroring("dev").args(dev).args(["--summary", "json"])).expect(0);
+    let summary: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        summary["closure"],
+        json!({"roots": 1, "releases": 2, "optional": 0, "other_targets": 0, "dev": 0}),
+        "{summary}"
+    );
+    assert!(world.tree("dev").into_keys().any(|path| path.ends_with("tests-1.0.0.crate")));
+    for wrong in [
+        &["--closure"][..],
+        &["--crates", "top", "--target", "x86_64-unknown-linux-gnu"],
+        &["--no-optional"],
+        &["--crates", "top", "--dev"],
+    ] {
         run(world.mirroring("wrong").args(wrong)).expect(2);
     }
 }
