@@ -206,6 +206,10 @@ pub(crate) struct Flags {
     /// Hash again everything that is held, and repair it.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) verify_existing: bool,
+    /// Record every selected release in the manifest, also those that are held already, as `existing`. Reads the whole
+    /// index, and writes some 500 bytes for each release.
+    #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) audit_all: bool,
     /// Remove releases that upstream deleted; `--prune=yanked` also yanked ones. Only after a run through
     /// the whole index, and never more than 500 or 0.1% of what is held. With --dry-run: only list them.
     #[arg(long, value_name = "WHAT", help_heading = "Output", num_args = 0..=1, require_equals = true, default_missing_value = "deleted")]

@@ -83,6 +83,7 @@ pub(crate) fn resolve(flags: &Flags) -> Result<Settings> {
     options.bundle_bytes = bundle_bytes(flags.bundle_size_gb);
     options.bundle_seal = flags.bundle_seal;
     options.verify_existing = flags.verify_existing;
+    options.audit_all = flags.audit_all;
     options.prune = flags.prune.map(|what| match what {
         PruneWhat::Deleted => Prune::Deleted,
         PruneWhat::Yanked => Prune::Yanked,

@@ -175,7 +175,7 @@ pub fn storage_name(store: StoreId) -> &'static str {
     }
 }
 
-/// The status of a release that was found and not compared with an index.
+/// The status of a release that was found, and whose bytes were not read and compared with an index.
 pub const EXISTING: &str = "existing";
 
 /// The status of a release that is not held any more: it was pruned because upstream removed it or, where `error` says

@@ -129,6 +129,29 @@ impl Recorder {
         record
     }
 
+    /// Makes the record of a release that is held and was not looked at.
+    pub(crate) fn existing(
+        &self,
+        release: &WantedRelease,
+        (sha256, size): (Sha256, u64),
+        locations: &Locations,
+    ) -> ManifestRecord {
+        let now = rfc3339(SystemTime::now());
+        let mut record = ManifestRecord {
+            url: release.url.clone(),
+            size,
+            sha256: Some(sha256.to_hex()),
+            started_at: now.clone(),
+            finished_at: now,
+            ok: true,
+            status: EXISTING.to_owned(),
+            cksum: release.cksum.map(Sha256::to_hex),
+            ..self.of_file(&release.id, &release.path)
+        };
+        self.set_locations(&mut record, locations, &release.path);
+        record
+    }
+
     pub(crate) fn failed(&self, release: &WantedRelease, failure: &FailedAttempt) -> ManifestRecord {
         ManifestRecord {
             url: release.url.clone(),

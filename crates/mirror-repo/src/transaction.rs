@@ -174,6 +174,11 @@ impl Transaction {
         })
     }
 
+    /// Records that a release is held, and where. Changes nothing.
+    pub fn audit(&mut self, release: &WantedRelease, (sha256, size): (Sha256, u64), locations: &Locations) {
+        self.record(self.recorder.existing(release, (sha256, size), locations));
+    }
+
     /// Notes that a release could not be fetched.
     pub fn fail(&mut self, release: WantedRelease, failure: FailedAttempt) {
         self.record(self.recorder.failed(&release, &failure));

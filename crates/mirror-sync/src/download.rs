@@ -105,6 +105,7 @@ async fn with_lockfiles(
         with_lockfiles: false,
         limit: 0,
         verify_existing: false,
+        audit_all: false,
         prune: None,
         acknowledge_gaps: None,
         ..options

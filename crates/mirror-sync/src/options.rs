@@ -167,6 +167,8 @@ pub struct DownloadOptions {
     pub bundle_seal: bool,
     /// Hash every held release again.
     pub verify_existing: bool,
+    /// Record every selected release in the manifest, also those that are held and need no look. Reads the whole index.
+    pub audit_all: bool,
     /// Remove held releases that upstream removed.
     pub prune: Option<Prune>,
     /// Remove them even when they are suspiciously many.
@@ -222,6 +224,7 @@ impl DownloadOptions {
             bundle_bytes: BundleOptions::default().bundle_bytes,
             bundle_seal: false,
             verify_existing: false,
+            audit_all: false,
             prune: None,
             allow_mass_prune: false,
             accept_mass_removal: false,

@@ -229,6 +229,7 @@ async fn carry_out(
         cancel: cancel.clone(),
         on_full,
         to_hash: Vec::new(),
+        to_audit: Vec::new(),
         failed: None,
         tally,
     };

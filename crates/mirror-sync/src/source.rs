@@ -186,6 +186,7 @@ impl Run {
             limit: options.limit,
             offline: options.offline,
             verify: options.verify_existing,
+            audits: options.audit_all && !options.dry_run,
             copies: options.copies(),
             scope: found.scope,
             policy: options.policy.clone(),
@@ -349,8 +350,8 @@ fn choose_strategy(
     context: &OpenContext<'_>,
     observer: &dyn SyncObserver,
 ) -> Result<ScanStrategy, SyncError> {
-    if let (Some(catalogue), Some(cursor), false) =
-        (context.catalogue, context.cursor, options.verify_existing)
+    let looks_at_all = options.verify_existing || options.audit_all;
+    if let (Some(catalogue), Some(cursor), false) = (context.catalogue, context.cursor, looks_at_all)
         && let Some(delta) = cursor.delta(source, catalogue, context.lost, options.moment())?
     {
         observer.event(match delta.unchanged {

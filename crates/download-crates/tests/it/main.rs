@@ -4,6 +4,7 @@
 
 mod advisories;
 mod answers;
+mod audit;
 mod bundled;
 mod bundled_trust;
 mod catalogue_damage;

@@ -13,8 +13,8 @@ use crate::list::readable;
 /// One thing that a plan decides. Each selected release leads to exactly one of the first five.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// Selected and held; nothing to do.
-    Existing { id: ReleaseId, bytes: u64 },
+    /// Selected and held; nothing to do. `audit`: what the manifest records of it, when the run is to record that.
+    Existing { id: ReleaseId, bytes: u64, audit: Option<Box<Audited>> },
     /// Selected and held: the bytes are to be hashed before the release counts as held, and fetched if they are wrong.
     Verify { job: Box<Job>, held: HeldRow },
     /// Selected, and not held with the bytes that the index lists.
@@ -60,6 +60,17 @@ pub(crate) enum Decision {
     BadFile { path: String, bad: u64, first: Vec<String> },
     /// A bad line of a list, or of an index file in a closure.
     BadLine(String),
+}
+
+/// A held release of which nothing but a record is to be written.
+#[derive(Debug)]
+pub(crate) struct Audited {
+    pub(crate) id: ReleaseId,
+    /// The checksum of the source, when it has one.
+    pub(crate) cksum: Option<Sha256>,
+    /// Its address in the form for records.
+    pub(crate) url: String,
+    pub(crate) held: HeldRow,
 }
 
 /// A release that is to be fetched or hashed.

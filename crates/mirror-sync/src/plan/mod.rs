@@ -15,7 +15,7 @@ mod sink;
 mod tests;
 mod totals;
 
-pub(crate) use decision::{Decision, DownloadAddress, Job, PlanFault};
+pub(crate) use decision::{Audited, Decision, DownloadAddress, Job, PlanFault};
 pub(crate) use deferred::count_from;
 pub(crate) use held::{FailedRelease, HeldRow, HeldView, SeenIn};
 pub(crate) use index::{Index, Item, Parsed, wants_file};

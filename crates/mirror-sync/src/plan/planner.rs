@@ -10,7 +10,7 @@ use mirror_policy::LoadedPolicy;
 use mirror_types::{CrateName, IndexRecord, Location, ReleaseId, Sha256, StoreId, index_path};
 use url::Url;
 
-use super::decision::{Decision, DownloadAddress, Job, PlanFault};
+use super::decision::{Audited, Decision, DownloadAddress, Job, PlanFault};
 use super::deferred::{DeferredCrates, Judge, Listed};
 use super::held::{HeldRow, HeldView, SeenIn};
 use super::index::{Index, Item, Parsed};
@@ -47,6 +47,8 @@ pub(crate) struct Wanted {
     pub(crate) offline: bool,
     /// True if everything that is held is to be hashed.
     pub(crate) verify: bool,
+    /// True if what is held and need not be looked at is to be recorded, too.
+    pub(crate) audits: bool,
     /// The stores each of which has to hold every release.
     pub(crate) copies: Vec<StoreId>,
     pub(crate) scope: Scope,
@@ -338,7 +340,12 @@ impl Planner<'_> {
         let whole =
             |row: &HeldRow| self.wanted.copies.iter().all(|store| row.locations.get(*store).is_some());
         if let Some(row) = good.filter(|row| whole(row) && !self.wanted.verify && !recheck) {
-            return self.decide(Decision::Existing { id, bytes: row.bytes });
+            let audited = |id: &ReleaseId| {
+                let url = from.readable(id);
+                Box::new(Audited { id: id.clone(), cksum, url, held: row.clone() })
+            };
+            let audit = self.wanted.audits.then(|| audited(&id));
+            return self.decide(Decision::Existing { id, bytes: row.bytes, audit });
         }
         let mut job = Box::new(Job {
             id,

@@ -147,6 +147,7 @@ fn wanted() -> Wanted {
         limit: 0,
         offline: false,
         verify: false,
+        audits: false,
         copies: Vec::new(),
         scope: Scope::All,
         policy: None,
@@ -160,7 +161,10 @@ fn word(decision: &Decision) -> String {
         format!("{}{}", held.locations.is_loose(), if held.recorded { "" } else { ", unrecorded" })
     };
     match decision {
-        Decision::Existing { id, bytes } => format!("existing {id} {bytes}"),
+        Decision::Existing { id, bytes, audit: None } => format!("existing {id} {bytes}"),
+        Decision::Existing { id, audit: Some(audited), .. } => {
+            format!("audit {id} {} at {}", audited.id, audited.url)
+        }
         Decision::Verify { job, held } => format!("verify {} loose {}", job.id, at(held)),
         Decision::Fetch(job) if job.replaces.is_some() => format!("refetch {}", job.id),
         Decision::Fetch(job) => format!("fetch {} of {}", job.id, job.largest_held_bytes),

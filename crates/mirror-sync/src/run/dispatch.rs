@@ -15,6 +15,7 @@ use crate::error::SyncError;
 use crate::observe::{SyncEvent, SyncObserver};
 use crate::offer::{Judgement, mark_unjudged};
 use crate::outcome::Outcome;
+use crate::plan::HeldRow;
 use crate::run::diagnosis::SameFailures;
 use crate::run::message::{JobContext, Message, RecordFailure, VerifiedRelease};
 use crate::tally::PlanProgress;
@@ -123,6 +124,11 @@ impl Dispatcher {
         batch.began.get_or_insert_with(Instant::now);
         match message {
             Message::Verified(verified) => self.verified(verified, batch)?,
+            Message::Audited(releases) => {
+                for (release, HeldRow { sha256, bytes, locations, .. }) in &releases {
+                    batch.tx.audit(release, (*sha256, *bytes), locations);
+                }
+            }
             Message::Failed { context, failure } => self.failed(*context, *failure, batch),
             Message::CrateFailed { name, failure } => self.crate_failed(name, *failure, batch),
             Message::CrateRead(name) => batch.tx.crate_read(name),

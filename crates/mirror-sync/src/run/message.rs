@@ -10,7 +10,7 @@ use mirror_types::{CrateName, Locations, ReleaseId, StoreId};
 use url::Url;
 
 use crate::error::SyncError;
-use crate::plan::DownloadAddress;
+use crate::plan::{DownloadAddress, HeldRow};
 
 /// The data that travels with a job from plan to commit.
 #[derive(Debug, Clone)]
@@ -142,6 +142,8 @@ pub(crate) enum Message {
     Verified(VerifiedRelease),
     /// A release is not held.
     Failed { context: Box<JobContext>, failure: Box<RecordFailure> },
+    /// Releases are held and were not looked at.
+    Audited(Vec<(WantedRelease, HeldRow)>),
     /// Nothing is known about a wanted crate.
     CrateFailed { name: CrateName, failure: Box<RecordFailure> },
     /// An index file was read that could not be fetched before.

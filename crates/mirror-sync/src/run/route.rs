@@ -11,12 +11,14 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::SyncError;
-use crate::plan::{Decision, Job};
+use crate::plan::{Audited, Decision, Job};
 use crate::run::message::{FetchJob, HashJob, JobContext, Message, PriorState, RecordFailure, fetch_job};
 use crate::tally::Tally;
 
 /// Held files that one thread takes and hashes together.
 const HASH_AT_ONCE: usize = 32;
+/// Held releases that the dispatcher takes and records together.
+const AUDITED_AT_ONCE: usize = 256;
 
 /// Passes decisions to the fetcher, the hash threads or the dispatcher. Blocks while they are busy.
 pub(crate) struct Router {
@@ -36,6 +38,8 @@ pub(crate) struct Router {
     pub(crate) on_full: Option<Box<dyn FnOnce() + Send>>,
     /// Held files that wait until they fill a batch to be hashed.
     pub(crate) to_hash: Vec<HashJob>,
+    /// Held releases that wait until they fill a batch to be recorded.
+    pub(crate) to_audit: Vec<Audited>,
     /// Why a decision could not be carried out.
     pub(crate) failed: Option<SyncError>,
 }
@@ -48,7 +52,11 @@ impl Router {
         }
         self.tally.count(&decision);
         let sent = match decision {
-            Decision::Existing { .. }
+            Decision::Existing { audit: Some(audited), .. } => {
+                self.to_audit.push(*audited);
+                self.to_audit.len() < AUDITED_AT_ONCE || self.audit()
+            }
+            Decision::Existing { audit: None, .. }
             | Decision::Unchanged(_)
             | Decision::YankedSkipped(_)
             | Decision::Undated(_)
@@ -89,6 +97,17 @@ impl Router {
             Decision::IndexFile { lines, .. } => self.send(Message::IndexFile(lines)),
         };
         if sent { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    /// Has a batch of held releases recorded.
+    fn audit(&mut self) -> bool {
+        let audited = std::mem::take(&mut self.to_audit).into_iter();
+        let layout = self.layout;
+        let audited = audited.map(|Audited { id, cksum, url, held }| {
+            let release = WantedRelease { path: layout.path(&id), id, url, cksum };
+            (release, held)
+        });
+        self.send(Message::Audited(audited.collect()))
     }
 
     fn send(&self, message: Message) -> bool {
@@ -133,8 +152,12 @@ impl Router {
         }
     }
 
-    /// Sends the last batch, and returns the counts.
-    pub(crate) fn finish(self) -> Result<Tally, SyncError> {
+    /// Sends the last batches, and returns the counts.
+    pub(crate) fn finish(mut self) -> Result<Tally, SyncError> {
+        if !self.to_audit.is_empty() {
+            // If the dispatcher is gone, it reports why.
+            let _ = self.audit();
+        }
         if !self.to_hash.is_empty() {
             // If none of the hash threads is left, they report why.
             let _ = self.hashes.send(self.to_hash);

@@ -70,7 +70,7 @@ impl World {
         let mut tally = Tally::new(None, Arc::new(()));
         for n in 0..self.existing {
             let id = id("held", &format!("1.0.{n}"));
-            tally.count(&Decision::Existing { id, bytes: 1 });
+            tally.count(&Decision::Existing { id, bytes: 1, audit: None });
         }
         let dispatcher = Dispatcher {
             mirror,
