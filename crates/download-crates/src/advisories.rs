@@ -27,7 +27,7 @@ pub(crate) fn update(flags: &Flags, database: Option<&Path>) -> Result<Option<Ad
              policy"
         );
     }
-    let with_index = flags.update_index && !flags.skip_index_update;
+    let with_index = (flags.update_index || flags.index_only) && !flags.skip_index_update;
     if database.is_none() || !(flags.update_advisories || with_index) {
         if flags.advisory_url.is_some() && !flags.skip_index_update {
             bail!(

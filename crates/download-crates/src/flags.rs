@@ -40,7 +40,8 @@ pub(crate) struct Flags {
     /// Clone the whole history when --update-index makes a clone.
     #[arg(long, help_heading = "Source", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) index_full: bool,
-    /// Clone or update --index-dir, and do nothing else: the first step before a dry run.
+    /// Clone or update --index-dir, and likewise the advisory database of the policy, if there is one, and do nothing
+    /// else: the first step before a dry run.
     #[arg(long, help_heading = "Source", requires = "index_dir", conflicts_with_all = ["dry_run", "offline", "skip_index_update"])]
     pub(crate) index_only: bool,
     /// Use --index-dir as it is; wins over --update-index.

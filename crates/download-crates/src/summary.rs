@@ -189,8 +189,13 @@ fn index_only(outcome: &Outcome, options: &DownloadOptions) -> String {
         return "stopped; the index is as it was\n".to_owned();
     }
     let elapsed = outcome.elapsed.as_secs_f64();
+    let advisories = outcome.advisories.as_ref().map_or_else(String::new, |used| {
+        let mut row = String::new();
+        mirror_cli::row(&mut row, "advisories", advisories::row(used));
+        row
+    });
     format!(
-        "the {} is up to date ({elapsed:.1}s)\n\nnext: the same command with --dry-run in place of --index-only says what a \
+        "the {} is up to date ({elapsed:.1}s)\n{advisories}\nnext: the same command with --dry-run in place of --index-only says what a \
          run would fetch\n",
         crate::resolve::source_of(options)
     )

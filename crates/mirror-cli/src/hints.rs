@@ -46,7 +46,7 @@ pub fn hint(advice: Advice, program: Program) -> Option<&'static str> {
         Program::DownloadCrates => of_download(advice),
         Program::ArchiveHasher => of_archive(advice),
         Program::GenerateSidecars => match advice {
-            Advice::NameTheIndex => {
+            Advice::NameTheIndex | Advice::NameOrCloneTheIndex => {
                 Some("--index-dir names a local index; a mirror that download-crates filled has its own")
             }
             Advice::NameTheRegistry => Some("--index-url sparse+URL names one of them"),
@@ -100,6 +100,10 @@ fn of_download(advice: Advice) -> Option<&'static str> {
             "--bundles-out names another directory for the bundles of this mirror"
         }
         Advice::NameTheIndex => "--index-dir says where the index is",
+        Advice::NameOrCloneTheIndex => {
+            "--index-dir says where the index is; --index-only clones one there, some 200 MB for a registry of 2.5 million \
+             releases, and downloads nothing else"
+        }
         Advice::AnotherIndexOrNoUpdate => {
             "give --index-dir a path where nothing is, and a clone is made there; or run without --update-index"
         }
@@ -117,9 +121,13 @@ fn of_download(advice: Advice) -> Option<&'static str> {
         }
         Advice::RunOnline => "run once without --offline",
         Advice::CloneTheIndex => {
-            "run once with --index-only in place of --dry-run, which clones the index and downloads nothing; then try again"
+            "run once with --index-only in place of --dry-run, which clones the index, some 200 MB for a registry of 2.5 \
+             million releases, and downloads nothing else; then try again"
         }
-        Advice::RunInEarnest => "run without --dry-run to clone it",
+        Advice::CloneTheAdvisories => {
+            "clone it with git, or run once with --index-dir and --index-only in place of --dry-run, which clones it and \
+             downloads no releases; then try again"
+        }
         Advice::IncludeOrPruneYanked => {
             "--include-yanked wants yanked releases, and --prune=yanked removes them; give one of the two"
         }

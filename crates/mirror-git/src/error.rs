@@ -72,7 +72,8 @@ impl IndexError {
     #[must_use]
     pub fn advice(&self) -> Option<Advice> {
         match self {
-            Self::Missing { .. } | Self::NotAnIndex { .. } => Some(Advice::NameTheIndex),
+            Self::Missing { .. } => Some(Advice::NameOrCloneTheIndex),
+            Self::NotAnIndex { .. } => Some(Advice::NameTheIndex),
             Self::Dir(_) | Self::Config { .. } | Self::Unreadable { .. } | Self::Git { .. } => None,
         }
     }
@@ -108,7 +109,7 @@ mod tests {
     #[test]
     fn a_wrong_path_leads_to_the_advice_to_name_another() {
         let missing = IndexError::Missing { path: "i".into() };
-        assert_eq!(missing.advice(), Some(Advice::NameTheIndex));
+        assert_eq!(missing.advice(), Some(Advice::NameOrCloneTheIndex));
         let unreadable = IndexError::Unreadable { path: "i".into(), why: "x" };
         assert_eq!(unreadable.advice(), None);
     }

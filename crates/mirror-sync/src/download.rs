@@ -37,12 +37,14 @@ pub async fn download(
     // The whole run uses one moment as its clock.
     let options = DownloadOptions { now: Some(options.moment()), ..options };
     if options.index_only {
-        return match crate::update::update(&options, &observer, &cancel).await {
+        let mut outcome = match update_only(options, &observer, &cancel).await {
             Err(SyncError::Update(UpdateError::Stopped)) => {
-                Ok(Outcome { interrupted: true, elapsed: began.elapsed(), ..Outcome::default() })
+                Outcome { interrupted: true, ..Outcome::default() }
             }
-            done => done.map(|()| Outcome { elapsed: began.elapsed(), ..Outcome::default() }),
+            done => done?,
         };
+        outcome.elapsed = began.elapsed();
+        return Ok(outcome);
     }
     // While it updates its index or its advisories, the run must be the only one: it takes the lock first.
     let updates = options.update.is_some() || options.advisory_update.is_some();
@@ -64,6 +66,20 @@ pub async fn download(
     }
     outcome.advisories = advisories;
     outcome.elapsed = began.elapsed();
+    Ok(outcome)
+}
+
+/// Brings only the index up to date, and the advisory database as far as `options` ask for that.
+async fn update_only(
+    options: DownloadOptions,
+    observer: &Arc<dyn SyncObserver>,
+    cancel: &CancellationToken,
+) -> Result<Outcome, SyncError> {
+    crate::update::update(&options, observer, cancel).await?;
+    let mut outcome = Outcome::default();
+    if options.advisory_update.is_some() {
+        outcome.advisories = with_advisories(options, observer, cancel).await?.1;
+    }
     Ok(outcome)
 }
 

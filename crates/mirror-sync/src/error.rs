@@ -36,13 +36,13 @@ pub enum SyncError {
         /// Why it cannot be read.
         source: Cause,
     },
-    /// A dry run clones no index, and there is none; run without the dry run.
+    /// A dry run clones no index, and there is none; clone it first.
     #[error("there is no index at {}, and a dry run clones none", dir.display())]
     NoIndexToTry {
         /// The path of the index.
         dir: PathBuf,
     },
-    /// A dry run clones no advisory database, and there is none; run without the dry run.
+    /// A dry run clones no advisory database, and there is none; clone it first.
     #[error("there is no advisory database at {}, and a dry run clones none", dir.display())]
     NoAdvisoriesToTry {
         /// The path of the database.
@@ -202,7 +202,7 @@ impl SyncError {
             Self::OtherRegistries { .. } => Some(Advice::NameTheRegistry),
             Self::CratesUnnamed => Some(Advice::NameCrates),
             Self::NoIndexToTry { .. } => Some(Advice::CloneTheIndex),
-            Self::NoAdvisoriesToTry { .. } => Some(Advice::RunInEarnest),
+            Self::NoAdvisoriesToTry { .. } => Some(Advice::CloneTheAdvisories),
             Self::NeverFetched { .. } => Some(Advice::RunOnline),
             Self::Unaccounted { .. } => Some(Advice::VerifyExisting),
             Self::Usage(_)

@@ -101,7 +101,7 @@ pub struct DownloadOptions {
     pub upstream: Upstream,
     /// Clone or update the index first.
     pub update: Option<IndexUpdate>,
-    /// Do nothing after that.
+    /// Do nothing after that, but for `advisory_update`.
     pub index_only: bool,
     /// Only what these lockfiles name.
     pub cargo_locks: Vec<PathBuf>,

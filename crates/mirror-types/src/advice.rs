@@ -47,6 +47,8 @@ advice! {
     NameTheBundlesOrPattern,
     /// Name the index.
     NameTheIndex,
+    /// Name the index, or clone one.
+    NameOrCloneTheIndex,
     /// Name another path for the index, or use the existing one without an update.
     AnotherIndexOrNoUpdate,
     /// Name another path for the index: at an empty one, a bare clone is made.
@@ -67,8 +69,8 @@ advice! {
     RunOnline,
     /// Clone the index first, and nothing else.
     CloneTheIndex,
-    /// Run without the dry run.
-    RunInEarnest,
+    /// Clone the advisory database first.
+    CloneTheAdvisories,
     /// Either include yanked releases or remove them.
     IncludeOrPruneYanked,
     /// Name another directory to archive.

@@ -252,6 +252,23 @@ fn vulnerable_releases_are_named_and_denied_on_request() {
 }
 
 #[test]
+fn the_step_before_a_dry_run_clones_the_database_with_the_index() {
+    let remote = Remote::new();
+    remote.world.registry.commit_git(&remote.world.path("upstream"));
+    let index = ["--index-dir", "clone", "--index-url", &remote.daemon.url("upstream/.git")];
+    let mut command = remote.world.command("out");
+    command.args(index).args(["--index-only", "--advisory-db", "db", "--advisory-url", &remote.url()]);
+    let ended = run(&mut command).expect(0);
+    assert!(ended.value("advisories").contains('1'), "{}", ended.stdout);
+    assert!(remote.world.path("db").exists() && !remote.world.path("out").exists());
+    let mut dry = remote.world.command("out");
+    dry.args(index).args(["--update-index", "--dry-run", "--advisory-db", "db"]);
+    let dry =
+        run(dry.args(["--crates-base-url", &format!("{}/crates", remote.world.origin.base())])).expect(0);
+    assert_eq!((dry.count("would fetch"), dry.count("deferred")), (2, 1), "{}", dry.stdout);
+}
+
+#[test]
 fn flags_that_make_no_sense_are_refused() {
     let remote = Remote::new();
     let refused = |arguments: &[&str], words: &str| {
@@ -262,6 +279,10 @@ fn flags_that_make_no_sense_are_refused() {
     refused(&["--update-advisories", "--offline", "--advisory-db", "db"], "--offline sends no requests");
     refused(&["--advisory-url", "git://localhost/x", "--advisory-db", "db"], "--update-advisories");
     refused(&["--update-advisories", "--dry-run", "--advisory-db", "db"], "a dry run clones none");
+    refused(
+        &["--update-advisories", "--dry-run", "--advisory-db", "db"],
+        "--index-only in place of --dry-run",
+    );
     refused(&["--advisory-db", "db"], "there is no advisory database at db");
     std::fs::create_dir(remote.world.path("empty")).unwrap();
     git(&remote.world.path("empty"), &["init", "--quiet"]);

@@ -204,6 +204,18 @@ fn a_dry_run_touches_nothing_and_estimates() {
     assert!(world.origin.hits_below("/crates/") <= 50);
 }
 
+/// Of a part of a registry over HTTP, a dry run needs no index first, and keeps none.
+#[test]
+fn a_dry_run_of_a_part_works_on_a_fresh_machine() {
+    let world = World::new(TestRegistry::generate(6, 50, 1000));
+    let url = format!("sparse+{}/index/", world.origin.base());
+    let name = world.registry.crates.keys().next().unwrap().clone();
+    let ended =
+        run(world.command("out").args(["--index-url", &url, "--crates", &name, "--dry-run"])).expect(0);
+    assert!(ended.count("would fetch") > 0, "{}", ended.stdout);
+    assert!(std::fs::read_dir(world.dir.path()).unwrap().next().is_none(), "nothing is written");
+}
+
 /// Asks about the same releases in both runs: the estimate does not jump.
 #[test]
 fn two_dry_runs_estimate_the_same() {

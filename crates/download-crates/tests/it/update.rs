@@ -144,6 +144,38 @@ fn gits_own_ways_lead_to_the_remote() {
     clone("by-https", &https.url("remote/.git"), "GIT_SSL_CAINFO", &https.ca().display().to_string());
 }
 
+/// The way from nothing to an estimate: no step of it, and no advice on it, downloads a release.
+#[test]
+fn a_dry_run_without_an_index_says_how_to_get_one_and_downloads_nothing() {
+    let remote = Remote::new(78, 20);
+    let base = format!("{}/crates", remote.world.origin.base());
+    let plain = ["--index-dir", "index", "--dry-run", "--crates-base-url", &base];
+    for mut command in [remote.command("out"), remote.world.command("out")] {
+        let refused = run(command.args(plain)).expect(2);
+        assert!(refused.stderr.contains("there is no index at index"), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("--index-only") && refused.stderr.contains("200 MB"),
+            "{}",
+            refused.stderr
+        );
+        assert!(!refused.stderr.contains("run without --dry-run"), "{}", refused.stderr);
+    }
+    assert!(!remote.world.path("index").exists());
+    let cloned = run(remote.command("out").arg("--index-only")).expect(0);
+    assert!(
+        cloned.stdout.contains("is up to date") && cloned.stdout.contains("--dry-run"),
+        "{}",
+        cloned.stdout
+    );
+    let dry = run(remote.world.command("out").args(plain)).expect(0);
+    assert_eq!((dry.count("would fetch"), dry.count("held")), (20, 0), "{}", dry.stdout);
+    assert!(!remote.world.path("out").exists());
+    // The dry run asked for sizes, and nothing was fetched.
+    assert_eq!(run(&mut remote.command("out")).expect(0).count("downloaded"), 20);
+    let brought = run(remote.command("out").arg("--index-only")).expect(0);
+    assert!(brought.stderr.contains("the index is up to date"), "{}", brought.stderr);
+}
+
 #[test]
 fn different_ends_have_different_codes() {
     let remote = Remote::new(73, 10);
