@@ -165,6 +165,12 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_has_a_variable_that_is_known() {
+        let known = mirror_cli::check_variables::<Flags>().unwrap();
+        assert!(known > 5, "{known} names");
+    }
+
+    #[test]
     fn hints_name_existing_flags() {
         let named = mirror_cli::check_hints::<Flags>(mirror_cli::Program::ArchiveHasher).unwrap();
         assert!(named > 1, "{named} flags");

@@ -9,6 +9,7 @@ use mirror_types::{ExitStatus, redacted};
 
 use crate::help;
 use crate::layers::{self, Layered, Setting};
+use crate::variables;
 
 /// The settings of this process that are not the default.
 static EFFECTIVE: OnceLock<Vec<Setting>> = OnceLock::new();
@@ -37,7 +38,9 @@ pub fn flags<F: Parser>() -> Result<F, ExitCode> {
         let _ = EFFECTIVE.set(settings);
         Ok(flags)
     });
-    parsed.map_err(|error| refuse(&program, error, &layered))
+    let flags = parsed.map_err(|error| refuse(&program, error, &layered))?;
+    variables::misspelt(std::env::vars_os()).iter().for_each(|warning| crate::say(warning));
+    Ok(flags)
 }
 
 /// Returns the settings that [`flags`] found and that are not the default, in the order of the help.

@@ -12,11 +12,10 @@ use mirror_types::{near, redacted};
 use toml::{Table, Value};
 
 use crate::hints::Program;
+use crate::variables;
 
 /// The flag that names the file.
 pub(crate) const CONFIG: &str = "config";
-/// The beginning of every variable.
-const PREFIX: &str = "MIRROR_";
 /// Largest file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -73,20 +72,23 @@ pub(crate) fn layered(
     args: Vec<OsString>,
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Layered, String> {
-    let typed = Typed::of(program, &args);
+    let mut typed = Typed::of(program, &args);
+    let args = typed.without_config(args);
     let mut layered = Layered { args, path: typed.path.clone(), origins: BTreeMap::new() };
+    let mut added: Vec<OsString> = typed.config.iter().map(|file| set(CONFIG, file)).collect();
     let asks_for_text = |arg: &OsString| matches!(arg.to_str(), Some("-h" | "--help" | "-V" | "--version"));
     if layered.args.iter().any(asks_for_text) {
+        layered.args.splice(typed.behind..typed.behind, added);
         return Ok(layered);
     }
-    let mut added = Vec::new();
-    for flag in flags(typed.command) {
+    for flag in flags(typed.command).filter(|flag| !typed.has(flag) && flag.get_env().is_none()) {
         let name = flag.get_long().unwrap_or_default();
-        let variable_name = format!("{PREFIX}{}", name.replace('-', "_").to_uppercase());
-        if typed.has(flag) || flag.get_env().is_some() {
-            continue;
-        }
-        if let Some(value) = variable(&variable_name).filter(|value| !value.is_empty()) {
+        let mut names = std::iter::once(name).chain(flag.get_all_aliases().into_iter().flatten());
+        let given = names.find_map(|name| {
+            let variable_name = variables::name_of(name);
+            Some((variable(&variable_name).filter(|value| !value.is_empty())?, variable_name))
+        });
+        if let Some((value, variable_name)) = given {
             added.extend(of_variable(flag, &variable_name, &value)?);
             layered.origins.insert(name.to_owned(), Origin::Variable(variable_name));
         }
@@ -115,6 +117,8 @@ struct Typed<'a> {
     behind: usize,
     names: Vec<String>,
     config: Option<OsString>,
+    /// The places of the words that name that file.
+    config_words: Vec<usize>,
 }
 
 impl<'a> Typed<'a> {
@@ -125,6 +129,7 @@ impl<'a> Typed<'a> {
             behind: args.len().min(1),
             names: Vec::new(),
             config: None,
+            config_words: Vec::new(),
         };
         let mut words = args.iter().enumerate().skip(1);
         while let Some((at, arg)) = words.next() {
@@ -144,19 +149,38 @@ impl<'a> Typed<'a> {
             let (name, value) =
                 flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
             typed.names.push(name.to_owned());
-            let takes_next = value.is_none()
-                && typed.command.get_arguments().any(|arg| is_called(arg, name) && needs_value(arg));
-            let next = if takes_next { words.next().map(|(_, arg)| arg.clone()) } else { None };
-            if name == CONFIG {
-                typed.config = value.map(OsString::from).or(next);
+            // Subcommands have the flag that names the file, too.
+            let needs_next = |arg: &Arg| is_called(arg, name) && needs_value(arg);
+            let takes_next =
+                value.is_none() && (name == CONFIG || typed.command.get_arguments().any(needs_next));
+            let next = if takes_next { words.next() } else { None };
+            if name == CONFIG
+                && let Some(file) = value.map(OsString::from).or_else(|| next.map(|(_, arg)| arg.clone()))
+            {
+                typed.config = Some(file);
+                typed.config_words.extend(std::iter::once(at).chain(next.map(|(at, _)| at)));
             }
         }
         typed
     }
 
+    /// Takes the words that name the file out of the arguments: they mean the same before and behind a subcommand.
+    fn without_config(&mut self, args: Vec<OsString>) -> Vec<OsString> {
+        self.behind -= self.config_words.iter().filter(|at| **at < self.behind).count();
+        let others = args.into_iter().enumerate().filter(|(at, _)| !self.config_words.contains(at));
+        others.map(|(_, arg)| arg).collect()
+    }
+
     fn has(&self, flag: &Arg) -> bool {
         self.names.iter().any(|name| is_called(flag, name))
     }
+}
+
+/// Returns the word that sets a flag.
+fn set(name: &str, value: &OsStr) -> OsString {
+    let mut word = OsString::from(format!("--{name}="));
+    word.push(value);
+    word
 }
 
 fn needs_value(arg: &Arg) -> bool {
@@ -280,9 +304,7 @@ fn tokens(flag: &Arg, value: &Value) -> Result<Vec<OsString>, String> {
 fn of_variable(flag: &Arg, variable: &str, value: &OsStr) -> Result<Vec<OsString>, String> {
     let name = flag.get_long().unwrap_or_default();
     if flag.get_action().takes_values() {
-        let mut word = OsString::from(format!("--{name}="));
-        word.push(value);
-        return Ok(vec![word]);
+        return Ok(vec![set(name, value)]);
     }
     match value.to_str() {
         Some("true" | "1" | "yes") => Ok(vec![format!("--{name}").into()]),

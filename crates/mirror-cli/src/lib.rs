@@ -10,6 +10,7 @@ mod repeats;
 mod reports;
 mod signals;
 mod terminal;
+mod variables;
 
 pub use args::{duration, effective, flags, parse};
 pub use hints::{Program, check_hints, hint};
@@ -19,3 +20,4 @@ pub use repeats::check_repeats;
 pub use reports::{Colour, LogFlags, LogFormat, LogLevel};
 pub use signals::{Signals, watch};
 pub use terminal::{print, row, say};
+pub use variables::check_variables;

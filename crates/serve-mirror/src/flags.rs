@@ -246,6 +246,12 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_has_a_variable_that_is_known() {
+        let known = mirror_cli::check_variables::<Flags>().unwrap();
+        assert!(known > 5, "{known} names");
+    }
+
+    #[test]
     fn hints_name_flags_that_are_there() {
         let named = mirror_cli::check_hints::<Flags>(mirror_cli::Program::ServeMirror).unwrap();
         assert!(named > 1, "{named} flags");

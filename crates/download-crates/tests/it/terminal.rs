@@ -56,6 +56,19 @@ fn settings_come_from_a_file_and_the_environment_and_a_dry_run_says_so() {
 }
 
 #[test]
+fn a_misspelt_variable_is_named_and_does_not_stop_the_run() {
+    let world = world();
+    let mut command = world.mirroring("out");
+    command.args(["--dry-run", "--offline"]);
+    command.env("MIRROR_CONCURENCY", "9").env("MIRROR_UNHEARD_OF", "x").env("MIRROR_HASH_WORKERS", "2");
+    let ended = run(&mut command).expect(0);
+    let warned = "warning: the variable MIRROR_CONCURENCY sets nothing; did you mean MIRROR_CONCURRENCY?";
+    let warnings: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert_eq!(warnings, [warned]);
+    assert!(ended.stdout.contains("\nconcurrency        128\n"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_run_says_where_the_console_and_the_mirror_are_and_what_comes_next() {
     let world = world();
     let mut command = world.mirroring("out");

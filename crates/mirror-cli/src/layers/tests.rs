@@ -4,7 +4,7 @@ use super::*;
 use crate::args::command;
 
 #[derive(Debug, Parser)]
-#[command(name = "serve-mirror")]
+#[command(name = "serve-mirror", args_conflicts_with_subcommands = true)]
 struct Flags {
     #[arg(long, alias = "directory", default_value = "out")]
     out: PathBuf,
@@ -97,6 +97,42 @@ fn programs_and_commands_have_tables_of_their_own() {
     let (flags, settings) = world.flags("--config FILE export");
     let Some(Below::Export { format }) = flags.below else { panic!("a command") };
     assert_eq!((format.as_str(), settings.len(), flags.concurrency), ("web", 1, 128));
+}
+
+#[test]
+fn the_file_is_named_before_and_behind_a_command() {
+    let world = World::new("[serve-mirror.export]\nformat = 'web'\n", &[]);
+    for line in [
+        "--config FILE export",
+        "--config=FILE export",
+        "export --config FILE",
+        "export --config=FILE",
+        "--config none.toml export --config FILE",
+    ] {
+        let (flags, settings) = world.flags(line);
+        let Some(Below::Export { format }) = flags.below else { panic!("{line}") };
+        assert_eq!(format, "web", "{line}");
+        let found = settings.iter().find(|setting| setting.name == "format").expect(line);
+        assert_eq!(found.origin, Origin::File(world.file().into()), "{line}");
+    }
+    for line in ["--config", "export --config"] {
+        let layered = world.layered(line).expect(line);
+        let parsed = command::<Flags>().try_get_matches_from(layered.args);
+        let why = parsed.expect_err(line).to_string();
+        assert!(why.contains("a value is required for '--config <FILE>'"), "{why}");
+    }
+    let help = world.layered("--config FILE export --help").expect("help");
+    let shown = command::<Flags>().try_get_matches_from(help.args).expect_err("help");
+    assert_eq!(shown.kind(), clap::error::ErrorKind::DisplayHelp);
+}
+
+#[test]
+fn a_variable_may_have_the_other_name_of_a_flag() {
+    let world = World::new("", &[("MIRROR_DIRECTORY", "other")]);
+    let (flags, settings) = world.flags("");
+    assert_eq!((flags.out, settings[0].name.as_str()), ("other".into(), "out"));
+    let both = World::new("", &[("MIRROR_DIRECTORY", "other"), ("MIRROR_OUT", "own")]);
+    assert_eq!(both.flags("").0.out, PathBuf::from("own"));
 }
 
 #[test]

@@ -83,6 +83,22 @@ fn packed_forms_are_alike(web: &Path) {
 }
 
 #[test]
+fn the_settings_of_an_export_may_be_named_before_and_behind_it() {
+    let world = World::new(registry());
+    world.sync();
+    let settings = "[serve-mirror.export]\nmirror = 'out'\npublic-url = 'https://crates.example.org'\n";
+    std::fs::write(world.path("mirror.toml"), settings).unwrap();
+    for (dir, words) in [
+        ("before", ["--config", "mirror.toml", "export", "before"]),
+        ("behind", ["export", "behind", "--config", "mirror.toml"]),
+    ] {
+        let output = Command::new(BIN).args(words).current_dir(world.dir.path()).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(files(&world.path(dir)).contains("index/config.json"), "{words:?}");
+    }
+}
+
+#[test]
 fn a_local_registry_is_built_from_without_any_server() {
     for storage in [Storage::Loose, Storage::Bundle] {
         let world = World::with(registry(), Layout::Shard, storage);
