@@ -173,7 +173,7 @@ pub(crate) fn coloured(text: String, is_coloured: bool) -> String {
         return text;
     }
     let alarms = |line: &str| {
-        ["failed ", "unavailable ", "quarantined ", "the run was given up"]
+        ["failed ", "unavailable ", "quarantined ", "the run was given up", "nothing could be downloaded"]
             .iter()
             .any(|row| line.starts_with(row))
             && line.split_whitespace().nth(1) != Some("0")
@@ -478,9 +478,15 @@ fn advice(text: &mut String, outcome: &Outcome) {
         );
     }
     if let Some(diagnosis) = &outcome.diagnosis {
+        let what = if outcome.given_up { "the run was given up" } else { "nothing could be downloaded" };
         let _ = writeln!(
             text,
-            "\nthe run was given up: {diagnosis}.\n{}",
+            "\n{what}: {diagnosis}{}.\n{}",
+            match diagnosis {
+                Diagnosis::NotThere(_) if !outcome.given_up =>
+                    ", unless upstream removed all of these releases",
+                _ => "",
+            },
             match diagnosis {
                 Diagnosis::Pages => {
                     "Check the proxy (https_proxy, no_proxy) and --crates-base-url, then run the same command again."

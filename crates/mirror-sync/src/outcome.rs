@@ -99,7 +99,8 @@ pub struct Outcome {
     pub denied: u64,
     /// True if the run was given up because the origin refused or never answered.
     pub given_up: bool,
-    /// Why it was given up, when every answer was the same.
+    /// Why nothing arrived, when every request failed alike: the reason for which the run was given up, or, for one that
+    /// tried everything, the likely one.
     pub diagnosis: Option<Diagnosis>,
     /// Failed and unavailable records, by the kinds of the failure ledger.
     pub failures_by_kind: BTreeMap<&'static str, u64>,
@@ -244,8 +245,11 @@ impl Outcome {
         for (kind, records) in more.failures_by_kind {
             *self.failures_by_kind.entry(kind).or_default() += records;
         }
+        // Of a pass that went to its end, it tells only where the earlier ones brought nothing either.
+        if more.given_up || self.downloaded + self.existing + self.verified_existing == 0 {
+            self.diagnosis = self.diagnosis.or(more.diagnosis);
+        }
         self.given_up |= more.given_up;
-        self.diagnosis = self.diagnosis.or(more.diagnosis);
         self.interrupted |= more.interrupted;
     }
 

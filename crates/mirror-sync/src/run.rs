@@ -68,6 +68,8 @@ pub(crate) struct Prepared {
     pub(crate) gaps: Vec<Gap>,
     /// Index and policy, for the snapshot.
     pub(crate) state: RunState,
+    /// True if a person chose the releases, instead of taking all.
+    is_part: bool,
     /// The counters. They also collect crates when the lockfiles inside them are wanted.
     tally: Tally,
     /// Called when the downloads first hold planning back.
@@ -141,6 +143,7 @@ async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError>
     let fetcher = fetcher(&options, &observer, &store)?;
     let tally = Tally::new(options.with_lockfiles.then(|| run.selection.clone()), Arc::clone(&observer));
     let (selection, cancel) = (run.selection.clone(), run.cancel.clone());
+    let is_part = !selection.is_open() || matches!(run.input, Input::List { .. });
     let index = run
         .open_index(OpenContext {
             store: Some(store.clone()),
@@ -162,7 +165,7 @@ async fn open_all(run: Run, store: Option<Store>) -> Result<Prepared, SyncError>
     }
     let layout = store.layout();
     let held = CatalogueView::new(Some(reader), Some(store), layout, source_bit, &[]);
-    Ok(Prepared { mirror, index, held, fetcher, cursor, gaps, state, tally, on_full })
+    Ok(Prepared { mirror, index, held, fetcher, cursor, gaps, state, is_part, tally, on_full })
 }
 
 fn fetcher(
@@ -213,7 +216,7 @@ async fn carry_out(
     observer: &Arc<dyn SyncObserver>,
     cancel: CancellationToken,
 ) -> Result<Carried, SyncError> {
-    let Prepared { mirror, index, held, fetcher, tally, on_full, .. } = prepared;
+    let Prepared { mirror, index, held, fetcher, is_part, tally, on_full, .. } = prepared;
     let copies = options.copies();
     let queues = Queues::new(!copies.is_empty());
     let hashers = hashers(&mirror, &queues, &copies, observer, &cancel)?;
@@ -245,7 +248,7 @@ async fn carry_out(
         licences_read: 0,
         cancel: stop,
         outcome,
-        same: SameFailures::default(),
+        same: SameFailures::new(is_part),
     };
     let message_queue = queues.message_queue;
     drop(queues.hash_queue);

@@ -41,6 +41,53 @@ fn the_same_failure_for_every_release_is_diagnosed_in_few_lines() {
 }
 
 #[test]
+fn a_small_part_of_which_nothing_is_there_is_tried_to_its_end_and_diagnosed() {
+    let world = World::new(TestRegistry::generate(78, 30, 60));
+    world.origin.script(|_| Fault::Status(404));
+    let ended = run(&mut world.mirroring("out")).expect(3);
+    assert_eq!(ended.count("unavailable"), 30);
+    let words = "nothing could be downloaded: the origin answers every request with 404";
+    assert!(
+        ended.stdout.contains(words) && ended.stdout.contains("unless upstream removed"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        !ended.stdout.contains("given up") && ended.stdout.contains("--crates-base-url"),
+        "{}",
+        ended.stdout
+    );
+    // Once something came, the base address is right.
+    world.origin.script(|ask| if ask.total % 2 == 0 { Fault::Status(404) } else { Fault::None });
+    let some = run(&mut world.mirroring("out")).expect(3);
+    assert!(some.count("downloaded") > 0 && !some.stdout.contains("nothing could be"), "{}", some.stdout);
+}
+
+#[test]
+fn a_list_whose_first_hundreds_were_removed_upstream_is_mirrored_to_its_end() {
+    const REMOVED: u64 = 300;
+    let world = World::new(TestRegistry::generate(79, 500, 60));
+    let names: Vec<&str> = world.registry.crates.keys().map(String::as_str).collect();
+    std::fs::write(world.path("names"), names.join("\n")).unwrap();
+    world.origin.script(|ask| if ask.total < REMOVED { Fault::Status(404) } else { Fault::None });
+    let ended = run(world.mirroring("out").args(["--crates-file", "names"])).expect(3);
+    // A few releases are asked for in two forms.
+    let (unavailable, downloaded) = (ended.count("unavailable"), ended.count("downloaded"));
+    assert_eq!(unavailable + downloaded, 500, "{}", ended.stdout);
+    assert!((200..=REMOVED).contains(&unavailable), "{}", ended.stdout);
+}
+
+#[test]
+fn a_crate_with_hundreds_of_releases_that_upstream_removed_does_not_end_the_run() {
+    let mut registry = TestRegistry::generate(80, 40, 60);
+    (0..150).for_each(|n| _ = registry.add("a", &format!("1.0.{n}"), b"gone"));
+    let world = World::new(registry);
+    world.origin.script(|ask| if ask.path.contains("/a/a-1.0.") { Fault::Status(404) } else { Fault::None });
+    let ended = run(world.mirroring("out").args(["--concurrency", "1"])).expect(3);
+    assert_eq!((ended.count("unavailable"), ended.count("downloaded")), (150, 40), "{}", ended.stdout);
+}
+
+#[test]
 fn a_million_failures_would_be_a_short_log() {
     let world = failing(Fault::None);
     // Two kinds of failures, so that there is no diagnosis.

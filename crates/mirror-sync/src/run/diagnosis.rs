@@ -1,6 +1,9 @@
 //! Finds out why nothing arrives although the origin answers: every request ends with the same failure.
 
+use std::collections::HashSet;
 use std::fmt;
+
+use mirror_types::CrateName;
 
 use crate::run::message::RecordFailure;
 
@@ -11,6 +14,13 @@ const SAME_FAILURES_OF_OLD: u64 = 1_000;
 
 /// The same limit for empty bodies, which say less about the others than wrong ones do.
 const EMPTY_BODIES: u64 = 5_000;
+/// The crates of which releases must be missing before the base address is blamed: upstream removes whole crates, with
+/// all of their releases.
+const MISSING_CRATES: usize = 10;
+/// The same limit for a part of a registry that a person chose, which may be what upstream removed.
+const MISSING_CRATES_OF_PART: usize = 100;
+/// The same failures that are a diagnosis once everything was tried.
+const SAME_FAILURES_OF_ALL: u64 = 5;
 
 /// The likely reason why nothing arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +34,8 @@ pub enum Diagnosis {
     /// Every body has another checksum than the index lists: the index and the downloads are of different registries, or
     /// something in between changes what passes.
     WrongBytes,
-    /// Every release is answered with this status (404, 410): the base address of the downloads is wrong.
+    /// Every release is answered with this status (404, 410): the base address of the downloads is wrong, unless upstream
+    /// removed all of them.
     NotThere(u16),
     /// Every request ends in a redirect that is not followed.
     Redirects,
@@ -62,27 +73,48 @@ impl fmt::Display for Diagnosis {
 /// Counts failures as long as they are all the same.
 #[derive(Debug, Default)]
 pub(crate) struct SameFailures {
+    /// True if a person chose the releases.
+    is_part: bool,
     first: Option<Diagnosis>,
     count: u64,
     differ: bool,
+    /// Some of the crates that they are of, as many as matter.
+    crates: HashSet<CrateName>,
 }
 
 impl SameFailures {
-    /// Counts a failure. Those that were planned, and of releases that an origin is known not to deliver, say nothing.
-    pub(crate) fn add(&mut self, failure: &RecordFailure) {
+    /// Begins to count. `is_part`: a person chose the releases, instead of taking all.
+    pub(crate) fn new(is_part: bool) -> Self {
+        Self { is_part, ..Self::default() }
+    }
+
+    /// Counts a failure of a release of this crate. Those that were planned, and of releases that an origin is known not
+    /// to deliver, say nothing.
+    pub(crate) fn add(&mut self, name: &CrateName, failure: &RecordFailure) {
         let Some(diagnosis) = of(failure) else { return };
         self.differ |= *self.first.get_or_insert(diagnosis) != diagnosis;
         self.count += 1;
+        if self.crates.len() < MISSING_CRATES_OF_PART && !self.crates.contains(name) {
+            self.crates.insert(name.clone());
+        }
     }
 
     /// Returns the diagnosis once the failures are enough for one. `is_new` tells that the mirror holds nothing.
     pub(crate) fn diagnosis(&self, is_new: bool) -> Option<Diagnosis> {
-        let enough = |diagnosis: &Diagnosis| match diagnosis {
-            Diagnosis::Empty => EMPTY_BODIES,
-            _ if is_new => SAME_FAILURES,
-            _ => SAME_FAILURES_OF_OLD,
+        let first = self.first.filter(|_| !self.differ)?;
+        let missing = matches!(first, Diagnosis::NotThere(_));
+        let (releases, crates) = match first {
+            Diagnosis::Empty => (EMPTY_BODIES, 0),
+            _ if missing && self.is_part => (SAME_FAILURES_OF_OLD, MISSING_CRATES_OF_PART),
+            _ if is_new => (SAME_FAILURES, if missing { MISSING_CRATES } else { 0 }),
+            _ => (SAME_FAILURES_OF_OLD, if missing { MISSING_CRATES } else { 0 }),
         };
-        self.first.filter(|first| !self.differ && self.count >= enough(first))
+        (self.count >= releases && self.crates.len() >= crates).then_some(first)
+    }
+
+    /// Returns the diagnosis of a run that has tried everything, and holds nothing of it.
+    pub(crate) fn diagnosis_of_all(&self) -> Option<Diagnosis> {
+        self.first.filter(|_| !self.differ && self.count >= SAME_FAILURES_OF_ALL)
     }
 }
 
@@ -111,12 +143,35 @@ mod tests {
         failure
     }
 
-    fn diagnosed(failures: &[(RecordFailure, u64)], is_new: bool) -> Option<Diagnosis> {
+    fn diagnosed(failures: &[(RecordFailure, usize)], is_new: bool) -> Option<Diagnosis> {
         let mut same = SameFailures::default();
+        let names: Vec<CrateName> = (0..10).map(|n| format!("c{n}").parse().expect("name")).collect();
         for (failure, times) in failures {
-            (0..*times).for_each(|_| same.add(failure));
+            names.iter().cycle().take(*times).for_each(|name| same.add(name, failure));
         }
         same.diagnosis(is_new)
+    }
+
+    #[test]
+    fn what_upstream_may_have_removed_does_not_make_the_base_address_wrong() {
+        let missing = failure("http_status", Some(404));
+        let after = |is_part: bool, crates: u64, releases_each: u64| {
+            let mut same = SameFailures::new(is_part);
+            for n in 0..crates {
+                let name = format!("c{n}").parse().expect("name");
+                (0..releases_each).for_each(|_| same.add(&name, &missing));
+            }
+            (same.diagnosis(true).is_some(), same.diagnosis_of_all().is_some())
+        };
+        // Crates with many releases, all of them removed.
+        assert_eq!(after(false, 1, 400), (false, true));
+        assert_eq!(after(false, 9, 400), (false, true));
+        assert_eq!(after(false, 10, 10), (true, true));
+        // A list of what was removed.
+        assert_eq!(after(true, 100, 9), (false, true));
+        assert_eq!(after(true, 99, 20), (false, true));
+        assert_eq!(after(true, 100, 10), (true, true));
+        assert_eq!(after(true, 4, 1), (false, false));
     }
 
     #[test]

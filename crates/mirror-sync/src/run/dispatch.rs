@@ -111,6 +111,9 @@ impl Dispatcher {
         if !batch.is_empty() {
             self.commit(batch)?;
         }
+        if self.outcome.downloaded == 0 && self.is_new() && !self.cancel.is_cancelled() {
+            self.outcome.diagnosis = self.same.diagnosis_of_all();
+        }
         let seconds = began.elapsed().as_secs_f64();
         if self.outcome.downloaded >= MIN_RATE_SAMPLE {
             #[expect(clippy::cast_precision_loss, reason = "a rate")]
@@ -225,7 +228,7 @@ impl Dispatcher {
         let JobContext { release, was_wrong, .. } = context;
         let acknowledged = failure.attempt.unavailable && self.gaps.contains(&release.id);
         if !acknowledged && self.outcome.downloaded == 0 {
-            self.same.add(&failure);
+            self.same.add(&release.id.name, &failure);
         }
         let RecordFailure { attempt, unreached, denied, .. } = failure;
         let outcome = &mut self.outcome;
@@ -252,11 +255,16 @@ impl Dispatcher {
         batch.tx.fail(release, attempt);
     }
 
+    /// Returns whether the mirror holds nothing of what is selected, as far as that is known.
+    fn is_new(&self) -> bool {
+        self.progress.existing() + self.outcome.verified_existing == 0
+    }
+
     /// Returns whether it is pointless to continue, because the origin refuses everything. Some origins answer 403 or
     /// 500 for a missing file: that does not count once they delivered one, unless a great many requests all end so.
     /// The fetcher detects silence.
     fn is_hopeless(&mut self) -> bool {
-        let stranger = self.progress.existing() + self.outcome.verified_existing == 0;
+        let stranger = self.is_new();
         if self.outcome.downloaded == 0 && self.outcome.diagnosis.is_none() {
             self.outcome.diagnosis = self.same.diagnosis(stranger);
         }
