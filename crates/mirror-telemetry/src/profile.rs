@@ -9,6 +9,8 @@ mod sampling;
 #[cfg(not(all(unix, feature = "profiles")))]
 #[path = "profile/absent.rs"]
 mod sampling;
+#[cfg(all(target_os = "linux", feature = "profiles"))]
+mod threads;
 
 use std::time::Duration;
 
@@ -45,6 +47,30 @@ pub(crate) async fn flame_graph(query: &str) -> Answer {
         Ok(time) => sampling::flame_graph(time).await,
         Err(answer) => answer,
     }
+}
+
+/// Answers with the stacks of all threads: as `go tool pprof` reads them or, with `debug=N`, as text.
+pub(crate) async fn thread_stacks(query: &str) -> Answer {
+    let debug = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "debug");
+    sampling::thread_stacks(debug.is_some_and(|(_, level)| level != "0")).await
+}
+
+/// Answers for a profile of Go's runtime that has no counterpart here; `None` for a name that is none of them.
+pub(crate) fn of_go(name: &str) -> Option<Answer> {
+    let why = match name {
+        "trace" => {
+            "there are no execution traces, which record Go's scheduler: profile and flamegraph show where CPU time goes, \
+             goroutine shows where every thread is"
+        }
+        "threadcreate" => "what creates threads is not recorded; goroutine has the stacks of all threads",
+        "block" | "mutex" => {
+            "waits for locks and channels are not recorded; goroutine shows where threads wait at this moment"
+        }
+        "allocs" => "allocations that were freed are not recorded; heap shows what is allocated now",
+        "symbol" => "profiles have the names of their functions, so there are no addresses to look up",
+        _ => return None,
+    };
+    Some(Answer::no(StatusCode::NOT_IMPLEMENTED, why))
 }
 
 /// Answers with a heap profile that `go tool pprof` reads.

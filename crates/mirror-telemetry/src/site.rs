@@ -180,7 +180,11 @@ impl Site {
             "/debug/pprof/profile" => profile::protobuf(query).await,
             "/debug/pprof/flamegraph" => profile::flame_graph(query).await,
             "/debug/pprof/heap" => profile::heap().await,
-            _ => Answer::no(StatusCode::NOT_FOUND, "see /, /metrics, /api/status and /debug/pprof/"),
+            // The source system's name: what runs here are threads.
+            "/debug/pprof/goroutine" => profile::thread_stacks(query).await,
+            _ => path.strip_prefix("/debug/pprof/").and_then(profile::of_go).unwrap_or_else(|| {
+                Answer::no(StatusCode::NOT_FOUND, "see /, /metrics, /api/status and /debug/pprof/")
+            }),
         }
     }
 

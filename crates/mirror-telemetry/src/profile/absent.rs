@@ -15,6 +15,15 @@ pub(super) async fn protobuf(_: Duration) -> Answer {
     Answer::no(StatusCode::NOT_IMPLEMENTED, why)
 }
 
+pub(super) async fn thread_stacks(_: bool) -> Answer {
+    let why = if cfg!(unix) {
+        "this program was built without profiles"
+    } else {
+        "the stacks of threads are available only on Linux"
+    };
+    Answer::no(StatusCode::NOT_IMPLEMENTED, why)
+}
+
 pub(super) async fn flame_graph(time: Duration) -> Answer {
     protobuf(time).await
 }

@@ -1,45 +1,70 @@
-//! Encodes a CPU profile for `go tool pprof`: a `Profile` message of
+//! Encodes a profile for `go tool pprof`: a `Profile` message of
 //! <https://github.com/google/pprof/blob/main/proto/profile.proto>.
 //!
 //! The format is frozen and needs only two kinds of fields, numbers and byte strings. They are encoded here, because a
 //! library would bring a compiler of `.proto` files into every build.
 
 use std::collections::HashMap;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Returns the encoded profile. A table contains each name once; its first entry is empty.
+/// Returns the encoded CPU profile.
 pub(super) fn encoded(report: &pprof::Report) -> Vec<u8> {
-    let mut names = Names::default();
-    let mut profile = Message::default();
+    let mut encoder = Encoder::default();
     let period = 1_000_000_000 / u64::try_from(report.timing.frequency).unwrap_or(0).max(1);
-    let time = value_type(&mut names, "cpu", "nanoseconds");
-    profile.message(1, &value_type(&mut names, "samples", "count"));
-    profile.message(1, &time);
-    let thread = names.of("thread");
-    let mut places = Places::default();
+    let samples = value_type(&mut encoder.names, "samples", "count");
+    let time = value_type(&mut encoder.names, "cpu", "nanoseconds");
+    encoder.profile.message(1, &samples);
+    encoder.profile.message(1, &time);
     for (stack, count) in &report.data {
         let count = u64::try_from(*count).unwrap_or(0);
+        encoder.sample(stack, &[count, count.saturating_mul(period)]);
+    }
+    encoder.profile.message(11, &time);
+    encoder.profile.number(12, period);
+    encoder.finish(report.timing.start_time)
+}
+
+/// Returns the encoded stacks of threads, each once.
+#[cfg(target_os = "linux")]
+pub(super) fn encoded_threads(stacks: &[&pprof::Frames], began: SystemTime) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    let threads = value_type(&mut encoder.names, "threads", "count");
+    encoder.profile.message(1, &threads);
+    stacks.iter().for_each(|stack| encoder.sample(stack, &[1]));
+    encoder.finish(began)
+}
+
+/// A profile that is being encoded. A table contains each name once; its first entry is empty.
+#[derive(Default)]
+struct Encoder {
+    profile: Message,
+    names: Names,
+    places: Places,
+}
+
+impl Encoder {
+    /// Adds a stack with its values, one for each type.
+    fn sample(&mut self, stack: &pprof::Frames, values: &[u64]) {
         let mut sample = Message::default();
         // Innermost first, and within a frame inlined functions first.
         for symbol in stack.frames.iter().flatten() {
-            sample.number(1, places.of(symbol, &mut names));
+            sample.number(1, self.places.of(symbol, &mut self.names));
         }
-        sample.number(2, count);
-        sample.number(2, count.saturating_mul(period));
+        values.iter().for_each(|value| sample.number(2, *value));
         let mut label = Message::default();
-        label.number(1, thread);
-        label.number(2, names.of(&stack.thread_name));
+        label.number(1, self.names.of("thread"));
+        label.number(2, self.names.of(&stack.thread_name));
         sample.message(3, &label);
-        profile.message(2, &sample);
+        self.profile.message(2, &sample);
     }
-    profile.0.append(&mut places.written.0);
-    let began = report.timing.start_time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    profile.number(9, u64::try_from(began.as_nanos()).unwrap_or(0));
-    profile.number(10, u64::try_from(report.timing.duration.as_nanos()).unwrap_or(0));
-    profile.message(11, &time);
-    profile.number(12, period);
-    names.write(&mut profile);
-    profile.0
+
+    fn finish(mut self, began: SystemTime) -> Vec<u8> {
+        self.profile.0.append(&mut self.places.written.0);
+        let began = began.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.profile.number(9, u64::try_from(began.as_nanos()).unwrap_or(0));
+        self.names.write(&mut self.profile);
+        self.profile.0
+    }
 }
 
 fn value_type(names: &mut Names, kind: &str, unit: &str) -> Message {

@@ -206,6 +206,14 @@ async fn the_console_is_one_page_with_a_strict_policy() {
     let arguments: Vec<String> = std::env::args().collect();
     assert_eq!(command.text().split('\0').collect::<Vec<_>>(), arguments);
     assert_eq!(get(&listener, "/debug/pprof/heap").await.status, 501);
+    for (name, words) in
+        [("trace", "goroutine shows where"), ("mutex", "goroutine"), ("allocs", "heap shows")]
+    {
+        let answer = get(&listener, &format!("/debug/pprof/{name}")).await;
+        assert_eq!(answer.status, 501, "{name}");
+        assert!(answer.text().contains(words), "{}", answer.text());
+    }
+    assert_eq!(get(&listener, "/debug/pprof/nothing").await.status, 404);
     assert_eq!(get(&listener, "/nowhere").await.status, 404);
 }
 

@@ -84,6 +84,8 @@ async fn a_profile_under_load_has_stacks_that_tools_resolve() {
         let path = format!("/debug/pprof/profile?seconds={wrong}");
         assert_eq!(get(&listener, &path).await.status, 400, "{wrong}");
     }
+    #[cfg(target_os = "linux")]
+    every_thread_has_a_stack(&listener).await;
     one_at_a_time(&listener).await;
     stop.store(true, Ordering::Relaxed);
     burner.join().unwrap();
@@ -102,6 +104,39 @@ async fn a_profile_under_load_has_stacks_that_tools_resolve() {
         let said = String::from_utf8_lossy(&top.stdout);
         assert!(said.contains(NAME), "{said}{}", String::from_utf8_lossy(&top.stderr));
     }
+}
+
+/// Waits; its name must be among the stacks.
+#[inline(never)]
+fn a_thread_that_waits_under_a_unique_name(stop: &std::sync::mpsc::Receiver<()>) {
+    let _ = stop.recv();
+    // Without a last act, the call above would have no frame of its own.
+    std::hint::black_box(stop);
+}
+
+/// Checks that threads that wait have stacks, too, as text and for tools.
+#[cfg(target_os = "linux")]
+async fn every_thread_has_a_stack(listener: &Listener) {
+    const WAITS: &str = "a_thread_that_waits_under_a_unique_name";
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let waits = std::thread::Builder::new().name("waits".to_owned());
+    let waits = waits.spawn(move || a_thread_that_waits_under_a_unique_name(&stopped)).unwrap();
+    let is_there = |got: &Got| {
+        let of_it = got.text().split("\n\n").find(|stack| stack.starts_with("thread waits\n"));
+        of_it.is_some_and(|stack| stack.contains(WAITS))
+    };
+    let text = until_seen(listener, "/debug/pprof/goroutine?debug=1", is_there).await;
+    let threads: usize = text.text().split(' ').next().unwrap().parse().unwrap();
+    assert!(threads > 3 && text.text().matches("\nthread ").count() <= threads, "{}", text.text());
+    let encoded = until_seen(listener, "/debug/pprof/goroutine", |got| {
+        let profile = Profile::decode(&*got.body).unwrap();
+        stacks(&profile).iter().any(|stack| stack.iter().any(|name| name.contains(WAITS)))
+    })
+    .await;
+    let profile = Profile::decode(&*encoded.body).unwrap();
+    assert!(profile.sample.iter().all(|sample| sample.value == [1]) && profile.sample_type.len() == 1);
+    stop.send(()).unwrap();
+    waits.join().unwrap();
 }
 
 /// Checks that a second profile is refused while one is taken, and allowed once the client of the first is gone.
