@@ -122,7 +122,12 @@ pub(crate) fn end(stats: &RunStats, result: &Result<Outcome, SyncError>, setting
         Ok(outcome) => {
             ended.summary = summary::of(outcome, &settings.options);
             ended.is_interrupted = outcome.interrupted;
+            ended.acknowledged = outcome.acknowledged;
             lost = outcome.unrepaired + outcome.lost_while_running;
+            if outcome.given_up {
+                ended.is_given_up = true;
+                (ended.error, ended.advice) = summary::given_up(outcome);
+            }
             if settings.options.dry_run {
                 stats.preflight(preflight(outcome));
             }

@@ -458,6 +458,31 @@ fn faults(text: &mut String, outcome: &Outcome, options: &DownloadOptions) {
     }
 }
 
+/// Returns why a run was given up, and what to do about it.
+pub(crate) fn given_up(outcome: &Outcome) -> (String, String) {
+    match &outcome.diagnosis {
+        Some(diagnosis) => (diagnosis.to_string(), advice_on(diagnosis).to_owned()),
+        None => (
+            "the origin refused every request or never answered".to_owned(),
+            "Check the network, --crates-base-url and --user-agent, then run the same command again"
+                .to_owned(),
+        ),
+    }
+}
+
+fn advice_on(diagnosis: &Diagnosis) -> &'static str {
+    match diagnosis {
+        Diagnosis::Pages => {
+            "Check the proxy (https_proxy, no_proxy) and --crates-base-url, then run the same command again"
+        }
+        Diagnosis::WrongBytes => {
+            "Check that --crates-base-url (or the `dl` of the index) and --index-dir or --index-url are of one registry, \
+             then run the same command again"
+        }
+        _ => "Check --crates-base-url and the network, then run the same command again",
+    }
+}
+
 /// Writes what to do next.
 fn advice(text: &mut String, outcome: &Outcome) {
     if outcome.removal_refused > 0 {
@@ -477,32 +502,17 @@ fn advice(text: &mut String, outcome: &Outcome) {
             outcome.prune_refused
         );
     }
-    if let Some(diagnosis) = &outcome.diagnosis {
-        let what = if outcome.given_up { "the run was given up" } else { "nothing could be downloaded" };
-        let _ = writeln!(
-            text,
-            "\n{what}: {diagnosis}{}.\n{}",
-            match diagnosis {
-                Diagnosis::NotThere(_) if !outcome.given_up =>
-                    ", unless upstream removed all of these releases",
-                _ => "",
-            },
-            match diagnosis {
-                Diagnosis::Pages => {
-                    "Check the proxy (https_proxy, no_proxy) and --crates-base-url, then run the same command again."
-                }
-                Diagnosis::WrongBytes => {
-                    "Check that --crates-base-url (or the `dl` of the index) and --index-dir or --index-url are of one \
-                     registry, then run the same command again."
-                }
-                _ => "Check --crates-base-url and the network, then run the same command again.",
-            }
-        );
-    } else if outcome.given_up {
-        text.push_str(
-            "\nthe origin refused every request or never answered, so the run was given up; check the network, \
-             --crates-base-url and --user-agent, then run the same command again.\n",
-        );
+    if outcome.given_up {
+        let (why, advice) = given_up(outcome);
+        let _ = writeln!(text, "\nthe run was given up: {why}.\n{advice}.");
+    } else if let Some(diagnosis) = &outcome.diagnosis {
+        let unless = if matches!(diagnosis, Diagnosis::NotThere(_)) {
+            ", unless upstream removed all of these releases"
+        } else {
+            ""
+        };
+        let advice = advice_on(diagnosis);
+        let _ = writeln!(text, "\nnothing could be downloaded: {diagnosis}{unless}.\n{advice}.");
     } else if outcome.unrepaired > 0 {
         text.push_str(
             "\nheld files were found damaged and could not be fetched again; they are in .mirror/quarantine.\n",

@@ -73,6 +73,24 @@ pub fn reason(kind: &str) -> Reason {
         "offline" => {
             ("Offline", "The run was told to send no requests. A run with a network fetches these releases.")
         }
+        "not-in-index" => (
+            "Not in the index",
+            "Check how the crate or the version is spelled, and whether the index is up to date.",
+        ),
+        "checksum-conflict" => (
+            "Two checksums that differ",
+            "The message has both. Find out which is right before you take the release: one of the files was changed, or is \
+             of another registry.",
+        ),
+        "no-checksum" => (
+            "No checksum was given",
+            "The list of addresses needs a checksum for each, because nothing else says what the bytes should be.",
+        ),
+        "index" => (
+            "The index file is not readable",
+            "The message says why. Bring the index up to date; if that changes nothing, make it anew.",
+        ),
+        "cancelled" => ("Stopped", "The run ended before this release came. The next run fetches it."),
         _ => ("Failed", "The message says why. The next run tries again."),
     };
     Reason { title, advice }
@@ -99,6 +117,10 @@ mod tests {
             "address",
             "encoding",
             "offline",
+            "not-in-index",
+            "checksum-conflict",
+            "no-checksum",
+            "index",
             "",
         ];
         for kind in kinds {

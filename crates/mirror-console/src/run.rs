@@ -38,6 +38,10 @@ pub struct Ended {
     pub advice: String,
     /// True if a person or the system stopped it.
     pub is_interrupted: bool,
+    /// True if it gave up before it had tried everything; `error` says why.
+    pub is_given_up: bool,
+    /// Releases that are missing, and whose absence a person has acknowledged.
+    pub acknowledged: u64,
     /// Milliseconds since 1970.
     pub ended_ms: u64,
 }

@@ -81,6 +81,10 @@ pub struct Facts {
     pub ended: Option<(u8, String, String)>,
     /// True if it was stopped.
     pub is_interrupted: bool,
+    /// True if it gave up before it had tried everything.
+    pub is_given_up: bool,
+    /// Missing releases whose absence a person has acknowledged: known at the end.
+    pub acknowledged: u64,
 }
 
 fn says(level: Level, headline: impl Into<String>, detail: impl Into<String>) -> Verdict {
@@ -132,14 +136,15 @@ fn sentence(text: &str) -> String {
 }
 
 fn at_the_end(facts: &Facts, code: u8, error: &str, advice: &str) -> Verdict {
-    let missing = facts.failed + facts.unavailable;
+    let missing = (facts.failed + facts.unavailable).saturating_sub(facts.acknowledged);
     if facts.is_interrupted {
         return says(Level::Warn, "Stopped", "What was done is kept. The same command goes on from here.");
     }
     if !error.is_empty() {
         let sentences = [error, advice].into_iter().filter(|text| !text.is_empty()).map(sentence);
         let detail = sentences.collect::<Vec<_>>().join(" ");
-        return says(Level::Act, "Could not go on", detail);
+        let headline = if facts.is_given_up { "Given up" } else { "Could not go on" };
+        return says(Level::Act, headline, detail);
     }
     match code {
         0 if facts.is_dry_run => says(Level::Good, "Pre-flight done", "Nothing was written."),
@@ -148,11 +153,7 @@ fn at_the_end(facts: &Facts, code: u8, error: &str, advice: &str) -> Verdict {
             "Finished, and repaired",
             format!("Damaged, and right again: {}.", releases(facts.damaged)),
         ),
-        0 => says(
-            Level::Good,
-            "Finished",
-            format!("Held: {}. Nothing is missing.", releases(facts.planned.saturating_sub(facts.deferred))),
-        ),
+        0 => says(Level::Good, "Finished", held_words(facts)),
         4 => says(
             Level::Act,
             "Damage that could not be repaired",
@@ -168,6 +169,15 @@ fn at_the_end(facts: &Facts, code: u8, error: &str, advice: &str) -> Verdict {
             "The rest is held. The next run tries the missing ones again; Failures says what they lack.",
         ),
         _ => says(Level::Warn, "Finished, with remarks", "The summary below says what to look at."),
+    }
+}
+
+/// Says what is held after a run that found all that it was to find.
+fn held_words(facts: &Facts) -> String {
+    let held = facts.planned.saturating_sub(facts.deferred + facts.acknowledged);
+    match facts.acknowledged {
+        0 => format!("Held: {}. Nothing is missing.", releases(held)),
+        gaps => format!("Held: {}. Missing, as you know: {}.", releases(held), grouped(gaps)),
     }
 }
 
@@ -328,6 +338,16 @@ mod tests {
         );
         assert_eq!(level(&Facts { failed: 2, downloaded: 0, ..ended(5, "") }).0, Level::Act);
         assert_eq!(level(&ended(4, "")).0, Level::Act);
+        let gaps = Facts { unavailable: 2, acknowledged: 2, planned: 10, ..ended(0, "") };
+        assert_eq!(verdict(&gaps).detail, "Held: 8 releases. Missing, as you know: 2.");
+        assert_eq!(
+            level(&Facts { failed: 3, acknowledged: 1, ..ended(3, "") }),
+            (Level::Warn, "Finished, 2 missing".to_owned())
+        );
+        // What came before it does not make a run that gave up a finished one.
+        let given_up = Facts { is_given_up: true, failed: 20, ..ended(5, "the origin is silent") };
+        assert_eq!(level(&given_up), (Level::Act, "Given up".to_owned()));
+        assert_eq!(verdict(&given_up).detail, "The origin is silent.");
         assert_eq!(
             level(&ended(6, "no space left on the device")),
             (Level::Act, "Could not go on".to_owned())

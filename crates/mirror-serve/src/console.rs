@@ -12,7 +12,7 @@ use mirror_console::{FailureLog, Level, Verdict, content_security_policy, page, 
 use mirror_index_line::records;
 use mirror_manifest::{Offered, RunRow};
 use mirror_repo::{Mirror, RepoError};
-use mirror_types::{CrateName, Locations, StoreId};
+use mirror_types::{CrateName, Locations, StoreId, human_time};
 use semver::Version;
 use serde_json::{Value, json};
 
@@ -145,8 +145,8 @@ fn status(
     public_url: Option<&str>,
 ) -> Result<Value, ServeError> {
     let now = SystemTime::now();
-    let (last_run, failing, newest) = mirror.ask(|catalogue| {
-        Ok((catalogue.last_run()?, catalogue.failure_count()?, catalogue.runs(1)?.into_iter().next()))
+    let (last_run, failing, runs) = mirror.ask(|catalogue| {
+        Ok((catalogue.last_run()?, catalogue.unknown_failure_count()?, catalogue.runs(RUNS_OF_A_RHYTHM)?))
     })?;
     let last_run_ms = last_run.as_deref().and_then(mirror_manifest::millis);
     let held_back: Vec<Value> = totals
@@ -164,7 +164,7 @@ fn status(
         "generation": generation,
         "mirror": mirror.root().display().to_string(),
         "base": public_url,
-        "verdict": verdict(totals, newest.as_ref(), failing, last_run_ms, now),
+        "verdict": verdict(totals, &runs, failing, last_run_ms, now),
         "held": {"crates": held.crates, "releases": held.releases, "bytes": held.bytes},
         "held_back": held_back,
         "next_due": next_due(mirror)?,
@@ -181,17 +181,36 @@ fn status(
     }))
 }
 
-/// Decides whether a person has to act.
+/// Runs that show how often a mirror is brought up to date.
+const RUNS_OF_A_RHYTHM: usize = 10;
+/// Usual times between two runs after which the next one is overdue, and the least time.
+const OVERDUE_INTERVALS: u64 = 3;
+const OVERDUE_LEAST: Duration = Duration::from_hours(24);
+
+/// Returns the time since the last run, when that is much longer than usual: a run that ends with an error leaves no
+/// record, and neither does a timer that does not fire. `runs`: the newest first.
+fn overdue(runs: &[RunRow], last_run_ms: Option<u64>, now: SystemTime) -> Option<Duration> {
+    let mut between: Vec<u64> =
+        runs.windows(2).map(|pair| pair[0].ended_ms.saturating_sub(pair[1].ended_ms)).collect();
+    between.sort_unstable();
+    // One time between two runs is no rhythm.
+    let usual = *between.get(between.len() / 2).filter(|_| between.len() > 1)?;
+    let age = Duration::from_millis(millis(now).saturating_sub(last_run_ms?));
+    let most = Duration::from_millis(usual.saturating_mul(OVERDUE_INTERVALS)).max(OVERDUE_LEAST);
+    (age > most).then_some(age)
+}
+
+/// Decides whether a person has to act. `runs`: the newest first.
 fn verdict(
     totals: &Totals,
-    newest: Option<&RunRow>,
+    runs: &[RunRow],
     failing: u64,
     last_run_ms: Option<u64>,
     now: SystemTime,
 ) -> Verdict {
     let says =
         |level, headline: &str, detail: String| Verdict { level, headline: headline.to_owned(), detail };
-    let state = newest.map_or("", |run| run.state.as_str());
+    let state = runs.first().map_or("", |run| run.state.as_str());
     if let Some(snapshot) = totals.snapshot.as_ref().filter(|snapshot| snapshot.is_expired(now)) {
         let mut sentence = SnapshotState::sentence(snapshot, now);
         sentence[..1].make_ascii_uppercase();
@@ -210,6 +229,14 @@ fn verdict(
         _ if last_run_ms.is_none() => {
             let detail = "What is held is served; no run has come to its end yet.";
             says(Level::Warn, "No run has ended yet", detail.to_owned())
+        }
+        _ if let Some(age) = overdue(runs, last_run_ms, now) => {
+            let detail = format!(
+                "The last run ended {} ago, far longer than is usual here. What is held is served. Look at the timer and at \
+                 the log of the runs.",
+                human_time(age)
+            );
+            says(Level::Warn, "No run for a long time", detail)
         }
         _ if failing > 0 => {
             let what = if failing == 1 {
@@ -344,8 +371,27 @@ mod tests {
 
     fn level(totals: &Totals, state: &str, failing: u64, last: Option<u64>) -> (Level, String) {
         let run = RunRow { state: state.to_owned(), ..RunRow::default() };
-        let said = verdict(totals, Some(&run), failing, last, SystemTime::now());
+        let said = verdict(totals, &[run], failing, last, SystemTime::now());
         (said.level, said.headline)
+    }
+
+    #[test]
+    fn a_run_is_overdue_after_three_of_the_usual_times() {
+        const DAY: u64 = 86_400_000;
+        let runs = |days: &[u64]| -> Vec<RunRow> {
+            days.iter().map(|day| RunRow { ended_ms: day * DAY, ..RunRow::default() }).collect()
+        };
+        let now = |day: u64| UNIX_EPOCH + Duration::from_millis(day * DAY + 1);
+        let nightly = runs(&[105, 104, 103, 102, 90]);
+        assert_eq!(overdue(&nightly, Some(105 * DAY), now(108)), Some(Duration::from_millis(3 * DAY + 1)));
+        assert_eq!(overdue(&nightly, Some(105 * DAY), now(107)), None);
+        let monthly = runs(&[105, 75, 45]);
+        assert_eq!(overdue(&monthly, Some(105 * DAY), now(150)), None);
+        // Nobody has said that there would be another one.
+        assert_eq!(overdue(&runs(&[105, 104]), Some(105 * DAY), now(1_000)), None);
+        let said = verdict(&Totals::default(), &nightly, 0, Some(105 * DAY), now(110));
+        assert_eq!((said.level, said.headline.as_str()), (Level::Warn, "No run for a long time"));
+        assert!(said.detail.starts_with("The last run ended 5 d ago"), "{}", said.detail);
     }
 
     #[test]

@@ -113,8 +113,9 @@ impl RunStats {
     /// Ends the run on its console. `lost` are damaged releases that could not be repaired.
     pub fn end(&self, mut ended: Ended, lost: u64) {
         self.set_phase(Phase::Done);
+        self.stop_clock();
         ended.ended_ms = now_ms();
-        let is_whole = !ended.is_interrupted && ended.error.is_empty();
+        let is_whole = !ended.is_interrupted && !ended.is_given_up && ended.error.is_empty();
         let mut console = self.console();
         console.damage.end(lost, is_whole);
         console.ended = Some(ended);
@@ -253,6 +254,7 @@ impl ConsoleState {
         facts.disk_total = self.disk.map_or(0, |disk| disk.total);
         if let Some(ended) = &self.ended {
             facts.is_interrupted = ended.is_interrupted;
+            (facts.is_given_up, facts.acknowledged) = (ended.is_given_up, ended.acknowledged);
             facts.ended = Some((ended.exit_code, ended.error.clone(), ended.advice.clone()));
         }
         facts
@@ -308,6 +310,24 @@ mod tests {
         let after = status(&stats);
         assert_eq!((&after["phase"], &after["ended"]["summary"]), (&"done".into(), &"all is well".into()));
         assert_eq!((&after["damage"]["repaired"], &after["verdict"]["level"]), (&1.into(), &"good".into()));
+    }
+
+    #[test]
+    fn a_run_that_gave_up_repaired_nothing_for_sure_and_its_time_stands_still() {
+        let stats = RunStats::new("1");
+        stats.damaged("a 1.0.0", "its file");
+        let mut ended = Ended::default();
+        (ended.exit_code, ended.is_given_up) = (5, true);
+        ended.error = "the origin is silent".to_owned();
+        stats.end(ended, 0);
+        let after = status(&stats);
+        assert_eq!(
+            (&after["damage"]["repaired"], &after["verdict"]["headline"]),
+            (&0.into(), &"Given up".into())
+        );
+        let took = stats.uptime();
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(stats.uptime(), took);
     }
 
     #[test]

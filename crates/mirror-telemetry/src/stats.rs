@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use mirror_types::Rule;
@@ -73,6 +73,8 @@ pub struct RunStats {
     #[cfg_attr(not(feature = "listener"), expect(dead_code, reason = "only the listener shows it"))]
     pub(crate) version: String,
     begun: Instant,
+    /// The time that the run took, once it is over.
+    took: OnceLock<Duration>,
     phase: AtomicU8,
     planned: AtomicU64,
     plan_finished: AtomicU8,
@@ -158,6 +160,7 @@ impl RunStats {
         Arc::new(Self {
             version: version.to_owned(),
             begun: Instant::now(),
+            took: OnceLock::new(),
             phase: AtomicU8::new(0),
             planned: AtomicU64::new(0),
             plan_finished: AtomicU8::new(0),
@@ -306,9 +309,15 @@ impl RunStats {
         self.console.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[cfg(feature = "listener")]
+    /// Returns the time since the start of the run, until its end.
     pub(crate) fn uptime(&self) -> Duration {
-        self.begun.elapsed()
+        self.took.get().copied().unwrap_or_else(|| self.begun.elapsed())
+    }
+
+    /// Ends the time of the run: what is shown afterwards does not change any more.
+    #[cfg(feature = "listener")]
+    pub(crate) fn stop_clock(&self) {
+        let _ = self.took.set(self.begun.elapsed());
     }
 
     /// Returns the current counters.
@@ -330,7 +339,7 @@ impl RunStats {
         let plan_finished = self.plan_finished.load(Relaxed) != 0;
         let planned = if plan_finished { planned } else { planned.max(expected) };
         let plan_finished = plan_finished || expected > 0;
-        let uptime = self.begun.elapsed();
+        let uptime = self.uptime();
         #[expect(clippy::cast_precision_loss, reason = "rates for people")]
         let (rate, left) =
             (processed as f64 / uptime.as_secs_f64().max(1e-3), planned.saturating_sub(processed) as f64);

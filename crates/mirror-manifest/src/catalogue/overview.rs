@@ -81,13 +81,23 @@ impl Catalogue {
         query().map_err(self.fail("count what is held in"))
     }
 
-    /// Counts the failures of the ledger.
+    /// Returns the number of rows in the failure ledger whose absence nobody has acknowledged.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn failure_count(&self) -> Result<u64, ManifestError> {
-        let query = || self.db.query_row("SELECT count(*) FROM failures", [], |row| row.get(0));
+    pub fn unknown_failure_count(&self) -> Result<u64, ManifestError> {
+        let select = format!("SELECT count(*) FROM failures WHERE NOT {}", self.known_gap());
+        let query = || self.db.query_row(&select, [], |row| row.get(0));
         query().map(size).map_err(self.fail("read the failures of"))
+    }
+
+    /// Returns the SQL by which a row of the failure ledger is a known gap.
+    fn known_gap(&self) -> &'static str {
+        if self.has_seen {
+            "EXISTS (SELECT 1 FROM gaps WHERE gaps.crate = failures.crate AND gaps.version = failures.version)"
+        } else {
+            "0"
+        }
     }
 
     /// Passes the failures of the ledger to `visit`, by crate and version, each with whether a person has acknowledged it.
@@ -95,11 +105,7 @@ impl Catalogue {
     /// # Errors
     /// When SQLite fails.
     pub fn failure_texts(&self, visit: &mut dyn FnMut(&FailureText, bool)) -> Result<(), ManifestError> {
-        let known = if self.has_seen {
-            "EXISTS (SELECT 1 FROM gaps WHERE gaps.crate = failures.crate AND gaps.version = failures.version)"
-        } else {
-            "0"
-        };
+        let known = self.known_gap();
         let select =
             format!("SELECT crate, version, kind, error, last_seen, {known} FROM failures ORDER BY 1, 2");
         let mut query = || {
@@ -126,7 +132,7 @@ mod tests {
     use mirror_types::{Location, Locations, MemberLocation, ReleaseId, Sha256};
 
     use super::*;
-    use crate::{Change, HeldRelease};
+    use crate::{Change, FailureRow, GapRow, HeldRelease};
 
     #[test]
     fn releases_count_in_every_place() {
@@ -150,5 +156,32 @@ mod tests {
             PlaceCounts { releases: 3, bytes: 15, loose: 2, loose_bytes: 10, bundled: 2, elsewhere: 0 };
         assert_eq!(catalogue.place_counts().expect("counts"), counts);
         assert_eq!(catalogue.bundle_counts().expect("counts"), [BundleCounts { number: 3, releases: 2 }]);
+    }
+
+    #[test]
+    fn a_gap_that_a_person_knows_does_not_count_as_missing() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut catalogue = Catalogue::open(&dir.path().join("c.sqlite")).expect("open");
+        let id = |version: &str| ReleaseId {
+            name: "a".parse().expect("name"),
+            version: version.parse().expect("version"),
+        };
+        let failed = ["1.0.0", "2.0.0"].map(|version| Change::Failed(FailureRow::once(id(version), None)));
+        catalogue.apply(&failed).expect("apply");
+        assert_eq!(catalogue.unknown_failure_count().expect("a count"), 2);
+        let gap = GapRow {
+            name: "a".to_owned(),
+            version: "1.0.0".to_owned(),
+            who: "me".to_owned(),
+            why: "gone".to_owned(),
+            since: "2026-11-01".to_owned(),
+        };
+        catalogue.acknowledge_gaps(&[gap]).expect("acknowledged");
+        assert_eq!(catalogue.unknown_failure_count().expect("a count"), 1);
+        let mut known = Vec::new();
+        catalogue
+            .failure_texts(&mut |text, is_known| known.push((text.version.clone(), is_known)))
+            .expect("texts");
+        assert_eq!(known, [("1.0.0".to_owned(), true), ("2.0.0".to_owned(), false)]);
     }
 }
