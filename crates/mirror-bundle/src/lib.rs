@@ -23,6 +23,7 @@ mod recover;
 mod stored;
 mod stream;
 mod tar;
+mod tar_frames;
 mod writer;
 mod zframe;
 
@@ -37,5 +38,6 @@ pub use open_member::OpenMember;
 pub use reader::{BundleReader, FrameBuffers, FrameMap};
 pub use record::{BundleIndexLine, BundleMember, first_member, read_index, read_manifest};
 pub use recover::BundleReport;
+pub use tar_frames::TarFrames;
 pub use writer::{BundleOptions, BundleWriter, MemberBody, NewMember, refuse_others};
 pub use zframe::Frame;

@@ -1,15 +1,14 @@
 //! Compresses members to frames on several threads.
 
-use std::io::{self, Cursor};
+use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
-use zstd::zstd_safe;
 
 use crate::partial::compressor;
 use crate::record::BundleMember;
-use crate::stored;
 use crate::tar;
+use crate::tar_frames;
 
 /// A member with its data.
 pub(crate) type Loaded = (BundleMember, Box<dyn AsRef<[u8]> + Send>);
@@ -49,28 +48,16 @@ fn pack(
     members: Vec<Loaded>,
 ) -> io::Result<Packed> {
     let mut packed = Packed { data: Vec::new(), members: Vec::with_capacity(members.len()), bytes: 0 };
-    // The frames are written directly into the buffer that is appended.
-    let mut data = Cursor::new(Vec::new());
     for (member, body) in members {
         let body = (*body).as_ref();
         plain.clear();
         tar::write_headers(plain, &member.bundle_member, body.len() as u64);
         plain.extend_from_slice(body);
         plain.resize(plain.len() + tar::padding(body.len() as u64), 0);
-        let start = data.get_ref().len();
-        data.set_position(start as u64);
-        data.get_mut().reserve(zstd_safe::compress_bound(plain.len()));
-        compressor.compress_to_buffer(plain, &mut data)?;
-        let frame = data.get_mut();
-        if stored::is_suspicious(plain.len() as u64, (frame.len() - start) as u64) {
-            frame.truncate(start);
-            stored::store(&mut plain.as_slice(), plain.len() as u64, frame)?;
-        }
+        let frame = tar_frames::append(compressor, plain, &mut packed.data)?;
         packed.bytes += body.len() as u64;
-        let len = |n: usize| u32::try_from(n).map_err(|_| io::Error::other("a frame of more than 4 GiB"));
-        packed.members.push((member, len(frame.len() - start)?, len(plain.len())?));
+        packed.members.push((member, frame.len, frame.size));
     }
-    packed.data = data.into_inner();
     Ok(packed)
 }
 

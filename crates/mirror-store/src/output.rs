@@ -70,6 +70,14 @@ impl OutputFile {
         mirror_fs::write_all_at(self.temp.file(), data, offset).map_err(at("write", self.temp.path()))
     }
 
+    /// Reads what was written at `offset`, as much as `out` holds. Several threads may read at the same time. Blocks.
+    ///
+    /// # Errors
+    /// When there is less, or the disk refuses.
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), StoreError> {
+        mirror_fs::read_exact_at(self.temp.file(), out, offset).map_err(at("read", self.temp.path()))
+    }
+
     /// Makes it durable and publishes it under its name. Blocks.
     ///
     /// # Errors
@@ -97,6 +105,10 @@ mod tests {
         let output = begin();
         output.write_at(2, b"cd").expect("write");
         output.write_at(0, b"ab").expect("write");
+        let mut read = [0; 3];
+        output.read_at(1, &mut read).expect("read");
+        assert_eq!(&read, b"bcd");
+        assert!(output.read_at(2, &mut read).is_err(), "only two bytes are left");
         assert!(!path.exists());
         assert_eq!(OutputFile::begin(&path).expect_err("busy").kind(), FaultKind::Locked);
         output.publish().expect("publish");
