@@ -12,8 +12,8 @@ use mirror_cli::LogFlags;
 /// not be held.
 ///
 /// As files, sidecars are beside the crates, `s/er/serde-1.0.0.crate.json`; existing ones stay as they are unless
-/// you add --refresh. As one JSONL, they are in the order of the index, and a run replaces the file when it is whole.
-/// Sidecars of releases that upstream deleted stay.
+/// you add --refresh, and those of releases that upstream deleted stay. As one JSONL or one tar.zst, they are in the
+/// order of the index, and a run replaces the file when it is whole.
 ///
 /// Exit codes: 0 complete; 1 internal error; 2 usage; 3 some lines of the index or of the manifest are bad
 /// (listed); 4 something that is no file is in the way; 6 storage; 7 the output is locked by another
@@ -54,12 +54,15 @@ pub(crate) struct Flags {
     /// Mirror root; its layout is kept.
     #[arg(long, value_name = "DIR", default_value = "out", help_heading = "Output")]
     pub(crate) out: PathBuf,
-    /// A file beside each crate, or one JSONL.
+    /// A file beside each crate, one JSONL, or one tar.zst with the files.
     #[arg(long, value_enum, default_value_t = OutputMode::Files, help_heading = "Output")]
     pub(crate) output_mode: OutputMode,
     /// The JSONL of --output-mode jsonl.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) jsonl_out: Option<PathBuf>,
+    /// The archive of --output-mode tar.zst.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) tar_out: Option<PathBuf>,
     /// Bring existing sidecars up to date, for example after a yank.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) refresh: bool,
@@ -75,6 +78,8 @@ pub(crate) struct Flags {
 pub(crate) enum OutputMode {
     Files,
     Jsonl,
+    #[value(name = "tar.zst")]
+    TarZst,
 }
 
 #[cfg(test)]
@@ -123,6 +128,8 @@ mod tests {
         let bundled = flags("-index-dir i -output-mode jsonl -jsonl-out s.jsonl -manifest m -include-yanked");
         assert_eq!(bundled.output_mode, OutputMode::Jsonl);
         assert!(bundled.include_yanked);
+        let packed = flags("-index-dir i -output-mode tar.zst -tar-out s.tar.zst");
+        assert_eq!(packed.output_mode, OutputMode::TarZst);
         assert!(!flags("-index-dir i -refresh=false").refresh);
         assert!(flags("--offered --out m").offered && !flags("--index-dir i").offered);
         assert_eq!(flags("-index-dir i").concurrency, 128);

@@ -44,12 +44,18 @@ fn source(flags: &Flags) -> Result<SidecarSource> {
 }
 
 fn mode(flags: &Flags) -> Result<SidecarMode> {
-    match (flags.output_mode, &flags.jsonl_out) {
-        (OutputMode::Files, None) => Ok(SidecarMode::Files { out: flags.out.clone() }),
-        (OutputMode::Files, Some(_)) => bail!("--jsonl-out needs --output-mode jsonl"),
-        (OutputMode::Jsonl, None) => bail!("--output-mode jsonl needs --jsonl-out FILE"),
-        (OutputMode::Jsonl, Some(path)) => {
-            Ok(SidecarMode::Jsonl { path: path.clone(), layout_of: flags.out.clone() })
+    let layout_of = flags.out.clone();
+    match (flags.output_mode, &flags.jsonl_out, &flags.tar_out) {
+        (OutputMode::Files, None, None) => Ok(SidecarMode::Files { out: flags.out.clone() }),
+        (OutputMode::Jsonl, Some(path), None) => Ok(SidecarMode::Jsonl { path: path.clone(), layout_of }),
+        (OutputMode::TarZst, None, Some(path)) => Ok(SidecarMode::Tar { path: path.clone(), layout_of }),
+        (OutputMode::Jsonl, None, _) => bail!("--output-mode jsonl needs --jsonl-out FILE"),
+        (OutputMode::TarZst, _, None) => bail!("--output-mode tar.zst needs --tar-out FILE"),
+        (OutputMode::Files | OutputMode::TarZst, Some(_), _) => {
+            bail!("--jsonl-out needs --output-mode jsonl")
+        }
+        (OutputMode::Files | OutputMode::Jsonl, _, Some(_)) => {
+            bail!("--tar-out needs --output-mode tar.zst")
         }
     }
 }

@@ -44,6 +44,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "mirror-index-line",
             "mirror-index",
             "mirror-git",
+            "mirror-bundle",
             "mirror-store",
             "mirror-manifest",
             "mirror-repo",

@@ -31,6 +31,9 @@ const FILES: [&str; 3] = ["--index-dir", "index", "--include-yanked"];
 const JSONL: [&str; 7] =
     ["--index-dir", "index", "--include-yanked", "--output-mode", "jsonl", "--jsonl-out", "s.jsonl"];
 
+const TAR: [&str; 7] =
+    ["--index-dir", "index", "--include-yanked", "--output-mode", "tar.zst", "--tar-out", "s.tar.zst"];
+
 #[test]
 fn killed_at_any_moment_nothing_is_torn() {
     let world = World::new(21, 2_000);
@@ -59,25 +62,30 @@ fn killed_at_any_moment_nothing_is_torn() {
 }
 
 #[test]
-fn a_jsonl_is_the_old_one_or_the_new_one() {
+fn one_file_is_the_old_one_or_the_new_one() {
     let world = World::new(22, 4_000);
     world.commit();
-    let long = usual(&world, &JSONL);
-    let new = std::fs::read(world.path("s.jsonl")).unwrap();
-    let old = b"{\"old\":true}\n";
     let mut random = fastrand::Rng::with_seed(22);
-    for _ in 0..40 {
-        std::fs::write(world.path("s.jsonl"), old).unwrap();
-        let mut child = start(&world, &JSONL);
-        std::thread::sleep(Duration::from_micros(random.u64(0..long)));
-        child.kill().unwrap();
-        let whole = child.wait().unwrap().code() == Some(0);
-        let found = std::fs::read(world.path("s.jsonl")).unwrap();
-        assert!(found == new || (found == old && !whole));
+    for (arguments, name) in [(&JSONL, "s.jsonl"), (&TAR, "s.tar.zst")] {
+        let long = usual(&world, arguments);
+        let new = std::fs::read(world.path(name)).unwrap();
+        let old = b"{\"old\":true}\n";
+        for _ in 0..20 {
+            std::fs::write(world.path(name), old).unwrap();
+            let mut child = start(&world, arguments);
+            std::thread::sleep(Duration::from_micros(random.u64(0..long)));
+            child.kill().unwrap();
+            let whole = child.wait().unwrap().code() == Some(0);
+            let found = std::fs::read(world.path(name)).unwrap();
+            assert!(found == new || (found == old && !whole), "{name}");
+        }
+        world.run(arguments).expect(0);
+        assert!(std::fs::read(world.path(name)).unwrap() == new, "{name}");
     }
-    world.run(&JSONL).expect(0);
-    assert!(std::fs::read(world.path("s.jsonl")).unwrap() == new);
-    assert!(!world.path("s.jsonl.partial").exists());
+    let mut names: Vec<_> =
+        std::fs::read_dir(world.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["index", "s.jsonl", "s.tar.zst"]);
 }
 
 #[test]
@@ -89,7 +97,8 @@ fn signals_stop_cleanly() {
     let mut random = fastrand::Rng::with_seed(23);
     for round in 0..20 {
         let _ = std::fs::remove_dir_all(world.path("out"));
-        let child = start(&world, if round % 3 == 0 { &JSONL } else { &FILES });
+        let arguments = [&JSONL[..], &FILES, &TAR][round % 3];
+        let child = start(&world, arguments);
         std::thread::sleep(Duration::from_micros(random.u64(0..long)));
         let (name, code) = if round % 2 == 0 { ("INT", 130) } else { ("TERM", 143) };
         let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
@@ -100,7 +109,9 @@ fn signals_stop_cleanly() {
             "{ended:?}"
         );
         assert_honest(&world, &expected);
-        assert!(ended.code().is_none() || !world.path("s.jsonl.partial").exists());
+        for left in ["s.jsonl.partial", "s.tar.zst.partial", "s.tar.zst.frames.partial"] {
+            assert!(ended.code().is_none() || !world.path(left).exists(), "{left}");
+        }
     }
     world.run(&FILES).expect(0);
     assert_same(&world.files("out"), &expected);

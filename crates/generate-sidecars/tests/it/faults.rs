@@ -13,6 +13,12 @@ fn what_makes_no_sense_is_refused_before_anything_is_touched() {
         (&["--index-dir", "nowhere"][..], "nowhere"),
         (&["--index-dir", "index", "--output-mode", "jsonl"], "--jsonl-out"),
         (&["--index-dir", "index", "--jsonl-out", "s"], "--output-mode jsonl"),
+        (&["--index-dir", "index", "--output-mode", "tar.zst"], "--tar-out FILE"),
+        (&["--index-dir", "index", "--tar-out", "s"], "--output-mode tar.zst"),
+        (
+            &["--index-dir", "index", "--output-mode", "tar.zst", "--tar-out", "s", "--jsonl-out", "t"],
+            "--output-mode jsonl",
+        ),
         (&["--index-dir", "index", "--concurrency", "0"], "--concurrency"),
         (&[], "\nhint: --index-dir"),
         (&["--index-url", "http://h/"], "sparse+URL"),
@@ -45,6 +51,7 @@ fn links_and_directories_in_the_way_end_the_run() {
     world.run(&["--index-dir", "index"]).expect(4);
     let jsonl = ["--index-dir", "index", "--output-mode", "jsonl", "--jsonl-out", "elsewhere"];
     world.run(&jsonl).expect(4);
+    world.run(&["--index-dir", "index", "--output-mode", "tar.zst", "--tar-out", "elsewhere"]).expect(4);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod enrich;
 mod faults;
 mod incremental;
 mod outputs;
+mod packed;
 mod pages;
 mod real_index;
 mod world;

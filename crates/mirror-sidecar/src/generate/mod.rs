@@ -1,4 +1,4 @@
-//! Sidecars of every release of an index, as files beside the crates or as one JSONL. Blocking code.
+//! Sidecars of every release of an index, as files beside the crates, as one JSONL or as one tar. Blocking code.
 
 mod error;
 mod files;
@@ -11,6 +11,7 @@ mod options;
 mod render;
 mod source;
 mod state;
+mod tar;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -51,7 +52,7 @@ pub fn generate(
             .map(|(facts, read)| (Some(facts), Some(read)))?,
         None => (None, None),
     };
-    let (SidecarMode::Files { out: mirror } | SidecarMode::Jsonl { layout_of: mirror, .. }) = &options.mode;
+    let mirror = options.mode.mirror();
     let offered = if options.offered { Some(Offered::read(mirror)?) } else { None };
     let licences = if options.with_licence { Some(Licences::read(mirror)?) } else { None };
     if let Some(licences) = &licences {
@@ -76,6 +77,7 @@ pub fn generate(
     let mut outcome = match &options.mode {
         SidecarMode::Files { out } => files::write(work, &feed, out)?,
         SidecarMode::Jsonl { path, layout_of } => jsonl::write(work, &feed, path, layout_of)?,
+        SidecarMode::Tar { path, layout_of } => tar::write(work, &feed, path, layout_of)?,
     };
     outcome.manifest = read;
     outcome.interrupted = is_stopped();
@@ -92,7 +94,7 @@ fn remembered(
     mode: &SidecarMode,
     observer: &dyn SidecarObserver,
 ) -> Result<PathBuf, GenerateError> {
-    let (SidecarMode::Files { out: mirror } | SidecarMode::Jsonl { layout_of: mirror, .. }) = mode;
+    let mirror = mode.mirror();
     if !named.exists()
         && let Some(places) = mirror_repo::RecordedPlaces::of(mirror)?
         && places.manifest.is_file()

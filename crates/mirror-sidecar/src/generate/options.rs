@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mirror_types::{Address, ExitStatus};
@@ -35,9 +35,27 @@ pub enum SidecarMode {
     Jsonl {
         /// The file.
         path: PathBuf,
-        /// The mirror whose layout `crate_file` follows, if it exists.
+        /// The mirror whose layout `crate_path` follows, if it exists.
         layout_of: PathBuf,
     },
+    /// One `.tar.zst` with the files of [`SidecarMode::Files`].
+    Tar {
+        /// The file.
+        path: PathBuf,
+        /// The mirror whose layout the files follow, if it exists.
+        layout_of: PathBuf,
+    },
+}
+
+impl SidecarMode {
+    /// Returns the root of the mirror that the sidecars are of.
+    pub(super) fn mirror(&self) -> &Path {
+        match self {
+            Self::Files { out: mirror }
+            | Self::Jsonl { layout_of: mirror, .. }
+            | Self::Tar { layout_of: mirror, .. } => mirror,
+        }
+    }
 }
 
 /// The settings of a run, resolved from flags by the caller.
@@ -106,7 +124,7 @@ pub struct ManifestRead {
 pub struct SidecarOutcome {
     /// Records that were selected.
     pub selected: u64,
-    /// New sidecars; for a JSONL, its lines.
+    /// New sidecars; for a JSONL or a tar, all that are in it.
     pub written: u64,
     /// Existing sidecars that stay as they are.
     pub existing: u64,
