@@ -7,10 +7,10 @@ use clap::{Args, Parser, Subcommand};
 use mirror_cli::{LogFormat, LogLevel};
 
 /// Hashes a directory with many algorithms in one read, writes an inventory, signs it and packs it
-/// into a tar; `archive-hasher verify` checks all of that on the receiving side.
+/// into a tar or a ZIP; `archive-hasher verify` checks all of that on the receiving side.
 ///
 /// Writes `{prefix}.yaml` (the inventory), `{prefix}.yaml.asc` (a detached OpenPGP signature of it)
-/// and `{prefix}.tar`. Without --gpgkey an Ed25519 key is made once and kept as
+/// and `{prefix}.tar`; with --zip also `{prefix}.zip`. Without --gpgkey an Ed25519 key is made once and kept as
 /// `{prefix}.secret.asc` and `{prefix}.public.asc`; later runs use it again. No file gets its final
 /// name before it is complete. See docs/archive-hasher.md for the formats and for checking with stock
 /// tools.
@@ -53,6 +53,9 @@ pub(crate) struct Create {
     /// Do not pack the directory into {prefix}.tar.
     #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) no_tar: bool,
+    /// Pack the directory into {prefix}.zip, beside the tar or with --no-tar instead of it.
+    #[arg(long, help_heading = "Output", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) zip: bool,
 
     /// Armored private key to sign with. A passphrase comes from --passphrase-file or from the
     /// environment variable ARCHIVE_HASHER_PASSPHRASE, never from the command line.
@@ -201,7 +204,13 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_source_system() {
         let create = flags("--dir d").unwrap().create;
-        assert!(create.reports.progress && !create.reports.verbose && !create.no_sign && !create.no_tar);
+        assert!(
+            create.reports.progress
+                && !create.reports.verbose
+                && !create.no_sign
+                && !create.no_tar
+                && !create.zip
+        );
         assert_eq!(create.reports.progress_interval, Duration::from_secs(3));
         assert_eq!((&*create.hashes, create.hash_workers), ("all", 0));
     }

@@ -35,6 +35,7 @@ pub(crate) fn create(flags: &Create) -> Result<CreateOptions> {
     options.hashes = HashKind::parse_list(&flags.hashes).context("--hashes")?;
     options.workers = workers(flags.hash_workers);
     options.tar = !flags.no_tar;
+    options.zip = flags.zip;
     options.signing = signing;
     Ok(options)
 }

@@ -27,6 +27,9 @@ pub(crate) fn created(created: &Created, elapsed: Duration) -> String {
     if let Some(tar) = &created.tar {
         table.line("tar", tar.display());
     }
+    if let Some(zip) = &created.zip {
+        table.line("zip", zip.display());
+    }
     match &created.signature {
         Some(signature) => table.line("signature", signature.display()),
         None => table.line("signature", "none (--no-sign)"),

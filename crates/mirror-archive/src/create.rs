@@ -1,4 +1,4 @@
-//! Makes an inventory, a signature and a tar in one pass over a directory.
+//! Makes an inventory, a signature, a tar and a ZIP in one pass over a directory.
 
 use std::io::{BufWriter, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::engine;
 use crate::entry::Entry;
 use crate::error::{ArchiveError, Given};
 use crate::hashes::HashKind;
-use crate::inventory::{Head, TarFacts, date, insert_signature, write_toml, write_yaml};
+use crate::inventory::{Head, TarFacts, ZipFacts, date, insert_signature, write_toml, write_yaml};
 use crate::monitor::Monitor;
 use crate::names::shown;
 use crate::observe::ArchiveEvent;
@@ -22,6 +22,7 @@ use crate::source::{Sink, Tree};
 use crate::tar::{Packed, Packer};
 use crate::tasks::Work;
 use crate::walk;
+use crate::zip::Zipper;
 
 /// The settings for archiving a directory.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct CreateOptions {
     pub workers: usize,
     /// True to pack the directory into a tar, too.
     pub tar: bool,
+    /// True to pack the directory into a ZIP, too.
+    pub zip: bool,
     /// The key to sign with, if any.
     pub signing: Signing,
 }
@@ -54,6 +57,7 @@ impl CreateOptions {
             hashes: HashKind::ALL.to_vec(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             tar: true,
+            zip: false,
             signing: Signing::No,
         }
     }
@@ -87,6 +91,8 @@ pub struct Created {
     pub signature: Option<PathBuf>,
     /// The tar.
     pub tar: Option<PathBuf>,
+    /// The ZIP.
+    pub zip: Option<PathBuf>,
     /// The key that signed.
     pub key: Option<UsedKey>,
     /// Regular files.
@@ -115,7 +121,25 @@ pub struct UsedKey {
 }
 
 /// Extensions of all files that a run may have under a temporary name.
-const OUTPUTS: [&str; 7] = ["entries", "tar", "unsigned", "yaml", "yaml.asc", "secret.asc", "public.asc"];
+const OUTPUTS: [&str; 9] =
+    ["entries", "members", "tar", "zip", "unsigned", "yaml", "yaml.asc", "secret.asc", "public.asc"];
+
+/// The archives of a run, under temporary names.
+struct Archives {
+    tar: Option<Temp>,
+    zip: Option<Temp>,
+}
+
+impl Archives {
+    fn begin(options: &CreateOptions, targets: &Targets) -> Result<Self, ArchiveError> {
+        let begin = |wanted: bool, name| wanted.then(|| Temp::beside(&targets.path(name), false)).transpose();
+        Ok(Self { tar: begin(options.tar, "tar")?, zip: begin(options.zip, "zip")? })
+    }
+
+    fn sync(&self) -> Result<(), ArchiveError> {
+        self.tar.iter().chain(&self.zip).try_for_each(Temp::sync)
+    }
+}
 
 /// The outputs of a run.
 struct Targets {
@@ -161,16 +185,14 @@ pub fn create(options: &CreateOptions, monitor: &Monitor) -> Result<Created, Arc
     };
     let spooled = Temp::beside(&targets.path("entries"), true)?;
     let mut spool = Spool::new(spooled.handle()?);
-    let tar = if options.tar { Some(Temp::beside(&targets.path("tar"), false)?) } else { None };
-    let head = read_all(&dir, options, &targets, &mut spool, tar.as_ref(), monitor)?;
+    let archives = Archives::begin(options, &targets)?;
+    let head = read_all(&dir, options, &targets, &mut spool, &archives, monitor)?;
     monitor.check()?;
     monitor.emit(ArchiveEvent::WritingInventory);
     let documents = documents(&targets, &head, &mut spool, signer.as_ref().zip(key.as_ref()), monitor)?;
-    if let Some(tar) = &tar {
-        tar.sync()?;
-    }
+    archives.sync()?;
     monitor.check()?;
-    publish_all(&targets, documents, tar, key, head)
+    publish_all(&targets, documents, archives, key, head)
 }
 
 /// Checks names and sizes, so that a refusal comes before anything is written.
@@ -193,20 +215,25 @@ fn survey(
     Ok(())
 }
 
-/// Makes the single pass: spools entries, runs their contents through all tasks, and completes the tar.
+/// Makes the single pass: spools entries, runs their contents through all tasks, and completes the archives.
 fn read_all(
     dir: &Path,
     options: &CreateOptions,
     targets: &Targets,
     spool: &mut Spool,
-    tar: Option<&Temp>,
+    archives: &Archives,
     monitor: &Monitor,
 ) -> Result<Head, ArchiveError> {
     let now = Timestamp::now().as_second();
     let mut tasks: Vec<Work> = options.hashes.iter().map(|kind| Work::Whole(kind.hasher())).collect();
     tasks.extend(Work::each());
-    if let Some(tar) = tar {
+    if let Some(tar) = &archives.tar {
         tasks.push(Work::Pack(Box::new(Packer::new(tar.handle()?))));
+    }
+    // Gone when the pass is over: it is in the ZIP then.
+    let members = archives.zip.as_ref().map(|_| Temp::beside(&targets.path("members"), false)).transpose()?;
+    if let Some((zip, members)) = archives.zip.as_ref().zip(members.as_ref()) {
+        tasks.push(Work::Zip(Box::new(Zipper::new(zip.handle()?, members.handle()?))));
     }
     let mut tree = Tree::new(dir, monitor, Collector { spool, monitor })?;
     let done = engine::run(&mut tree, tasks, options.workers, monitor)?;
@@ -217,6 +244,10 @@ fn read_all(
         match task {
             Work::Whole(hasher) => head.hashes.push((hasher.kind(), hasher.finish())),
             Work::Pack(pack) => packer = Some(pack),
+            Work::Zip(zipper) => {
+                let Packed { size_bytes, sha256 } = zipper.finish()?;
+                head.zip = Some(ZipFacts { name: format!("{}.zip", targets.prefix), size_bytes, sha256 });
+            }
             Work::EachSha256(_) | Work::EachBlake3(_) | Work::Raw(_) => {}
         }
     }
@@ -316,6 +347,7 @@ fn head(dir: &Path, now: i64, spool: &Spool) -> Result<Head, ArchiveError> {
         bytes: spool.bytes,
         hashes: Vec::new(),
         tar: None,
+        zip: None,
     })
 }
 
@@ -444,7 +476,7 @@ fn notes_on_keys(targets: &Targets, key: Option<&UsedKey>) -> Vec<String> {
 fn publish_all(
     targets: &Targets,
     documents: Documents,
-    tar: Option<Temp>,
+    archives: Archives,
     key: Option<UsedKey>,
     head: Head,
 ) -> Result<Created, ArchiveError> {
@@ -459,22 +491,8 @@ fn publish_all(
             temp.publish(public)?;
         }
     }
-    let tar_at = targets.path("tar");
-    let packed = match tar {
-        Some(temp) => {
-            temp.publish(&tar_at)?;
-            Some(tar_at)
-        }
-        None => {
-            if tar_at.exists() {
-                notes.push(format!(
-                    "{} is older than this inventory, which does not describe it",
-                    tar_at.display()
-                ));
-            }
-            None
-        }
-    };
+    let tar = publish_archive(archives.tar, targets.path("tar"), &mut notes)?;
+    let zip = publish_archive(archives.zip, targets.path("zip"), &mut notes)?;
     let signature_at = targets.path("yaml.asc");
     let signature = match documents.signature {
         Some(temp) => {
@@ -491,5 +509,21 @@ fn publish_all(
     documents.inventory.publish(&inventory)?;
     publish::sync_directory(&targets.directory)?;
     let Head { files, directories, symlinks, bytes, hashes, .. } = head;
-    Ok(Created { inventory, signature, tar: packed, key, files, directories, symlinks, bytes, hashes, notes })
+    Ok(Created { inventory, signature, tar, zip, key, files, directories, symlinks, bytes, hashes, notes })
+}
+
+/// Publishes an archive if this run made one, and returns its path; otherwise notes an old one, which stays.
+fn publish_archive(
+    made: Option<Temp>,
+    at: PathBuf,
+    notes: &mut Vec<String>,
+) -> Result<Option<PathBuf>, ArchiveError> {
+    if let Some(temp) = made {
+        temp.publish(&at)?;
+        return Ok(Some(at));
+    }
+    if at.exists() {
+        notes.push(format!("{} is older than this inventory, which does not describe it", at.display()));
+    }
+    Ok(None)
 }

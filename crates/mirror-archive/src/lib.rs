@@ -24,6 +24,7 @@ mod tar;
 mod tasks;
 mod verify;
 mod walk;
+mod zip;
 
 pub use create::{CreateOptions, Created, Signing, UsedKey, create};
 pub use detached::{FileSignature, sign_file};

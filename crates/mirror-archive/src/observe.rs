@@ -82,6 +82,7 @@ mod tests {
             hashes: vec![HashKind::Sha256],
             workers: 1,
             tar: false,
+            zip: false,
             signing: Signing::No,
         };
         let created = create(&options, &monitor).unwrap();

@@ -6,6 +6,7 @@ use crate::engine::{Block, Task};
 use crate::error::ArchiveError;
 use crate::hashes::Hasher;
 use crate::tar::Packer;
+use crate::zip::Zipper;
 
 /// One of the tasks of a run.
 pub(crate) enum Work {
@@ -19,6 +20,8 @@ pub(crate) enum Work {
     Raw(sha2::Sha256),
     /// Writes the tar.
     Pack(Box<Packer>),
+    /// Writes the ZIP.
+    Zip(Box<Zipper>),
 }
 
 impl Work {
@@ -51,6 +54,7 @@ impl Task for Work {
             }
             Self::Raw(hasher) => hasher.update(block.data()),
             Self::Pack(packer) => packer.block(block)?,
+            Self::Zip(zipper) => zipper.block(block)?,
         }
         Ok(())
     }

@@ -17,3 +17,4 @@ mod pages;
 mod signing;
 mod verifying;
 mod world;
+mod zips;

@@ -23,6 +23,7 @@ pub(crate) struct Head {
     pub(crate) bytes: u64,
     pub(crate) hashes: Vec<(HashKind, String)>,
     pub(crate) tar: Option<TarFacts>,
+    pub(crate) zip: Option<ZipFacts>,
 }
 
 /// The facts in an inventory about the tar made with it.
@@ -36,6 +37,15 @@ pub(crate) struct TarFacts {
     pub(crate) toml: String,
     pub(crate) toml_size_bytes: u64,
     pub(crate) toml_sha256: [u8; 32],
+}
+
+/// The facts in an inventory about the ZIP made with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ZipFacts {
+    /// File name.
+    pub(crate) name: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) sha256: [u8; 32],
 }
 
 /// Formats a time as `YYYY-MM-DD HH:MM:SS`, UTC; `None` before the year 0 and after 9999.

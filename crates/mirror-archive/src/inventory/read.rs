@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sha2::Digest as _;
 
-use super::head::{Head, SCHEMA_VERSION, TarFacts, undate};
+use super::head::{Head, SCHEMA_VERSION, TarFacts, ZipFacts, undate};
 use super::lines::{Lines, Part};
 use super::yaml::{GROUPS, MAX_SIMPLE_KEY_CHARS};
 use crate::error::{ArchiveError, Given};
@@ -173,7 +173,8 @@ fn read_head(lines: &mut Lines) -> Result<Head, ArchiveError> {
     lines.expect("")?;
     let hashes = read_hashes(lines)?;
     lines.expect("")?;
-    let mut head = Head { date, generator, name, files, directories, symlinks, bytes, hashes, tar: None };
+    let (tar, zip) = (None, None);
+    let mut head = Head { date, generator, name, files, directories, symlinks, bytes, hashes, tar, zip };
     if lines.optional("tar:")? {
         head.tar = Some(TarFacts {
             name: text_field(lines, "  name: ")?,
@@ -182,6 +183,14 @@ fn read_head(lines: &mut Lines) -> Result<Head, ArchiveError> {
             toml: text_field(lines, "  toml: ")?,
             toml_size_bytes: number_field(lines, "  toml_size: ")?,
             toml_sha256: digest_field(lines, "  toml_sha256: ")?,
+        });
+        lines.expect("")?;
+    }
+    if lines.optional("zip:")? {
+        head.zip = Some(ZipFacts {
+            name: text_field(lines, "  name: ")?,
+            size_bytes: number_field(lines, "  size: ")?,
+            sha256: digest_field(lines, "  sha256: ")?,
         });
         lines.expect("")?;
     }

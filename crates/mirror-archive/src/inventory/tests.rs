@@ -103,6 +103,7 @@ fn head(hashes: Vec<(crate::HashKind, String)>, spool: &Spool) -> Head {
             toml_size_bytes: 5,
             toml_sha256: [8; 32],
         }),
+        zip: Some(ZipFacts { name: "p.zip".to_owned(), size_bytes: 22, sha256: [9; 32] }),
     }
 }
 

@@ -85,6 +85,10 @@ fn write_head(out: &mut impl Write, head: &Head) -> io::Result<()> {
         writeln!(out, "  toml_size: {}", tar.toml_size_bytes)?;
         writeln!(out, "  toml_sha256: {}", quoted(&hex(&tar.toml_sha256)))?;
     }
+    if let Some(zip) = &head.zip {
+        writeln!(out, "\nzip:\n  name: {}\n  size: {}", quoted(&zip.name), zip.size_bytes)?;
+        writeln!(out, "  sha256: {}", quoted(&hex(&zip.sha256)))?;
+    }
     writeln!(out)
 }
 
