@@ -105,8 +105,10 @@ pub struct Closure {
     selection: Selection,
     options: ClosureOptions,
     roots: HashSet<String>,
-    asked: HashSet<String>,
+    /// The crates that were asked for, by canonical name.
+    asked: HashMap<String, CrateName>,
     needed: Vec<CrateName>,
+    doubts: Option<Doubts>,
     files: HashMap<String, Crate>,
     bytes: usize,
     /// Requirements on crates that have not been provided, by canonical name.
@@ -114,6 +116,17 @@ pub struct Closure {
     done: HashMap<String, HashSet<Need>>,
     chosen: BTreeMap<CrateName, Vec<IndexRecord>>,
     report: ClosureReport,
+}
+
+/// The crates whose index file lacks what another crate requires, and may be old.
+#[derive(Debug, Default)]
+struct Doubts {
+    /// Crates to be asked for again.
+    next: Vec<CrateName>,
+    /// Crates that were doubted, each once, by canonical name.
+    all: HashSet<String>,
+    /// The requirements that wait for their new index file.
+    waiting: HashMap<String, Vec<Need>>,
 }
 
 /// Requirements to be met.
@@ -157,6 +170,21 @@ impl Crate {
         Self { releases: releases.collect(), data: file.data }
     }
 
+    fn bytes(&self) -> usize {
+        self.data.len() + self.releases.len() * RELEASE_BYTES
+    }
+
+    /// Takes over which releases were chosen, with which features, from an older index file of the crate.
+    fn take_over(&mut self, older: Self) {
+        let mut older: HashMap<ReleaseId, Release> =
+            older.releases.into_iter().map(|release| (release.record.id.clone(), release)).collect();
+        for release in &mut self.releases {
+            if let Some(known) = older.remove(&release.record.id) {
+                (release.features, release.is_root) = (known.features, known.is_root);
+            }
+        }
+    }
+
     fn manifest(&self, at: usize) -> Manifest {
         Manifest::read(&self.data[self.releases[at].line.clone()])
     }
@@ -167,13 +195,14 @@ impl Closure {
     #[must_use]
     pub fn new(selection: Selection, roots: Vec<CrateName>, options: ClosureOptions) -> Self {
         let roots: Vec<_> = roots.into_iter().filter(|name| selection.wants_crate(name)).collect();
-        let names: HashSet<String> = roots.iter().map(CrateName::canonical).collect();
+        let asked: HashMap<_, _> = roots.iter().map(|name| (name.canonical(), name.clone())).collect();
         Self {
             selection,
             options,
-            asked: names.clone(),
-            roots: names,
+            roots: asked.keys().cloned().collect(),
+            asked,
             needed: roots,
+            doubts: None,
             files: HashMap::new(),
             bytes: 0,
             waiting: HashMap::new(),
@@ -181,6 +210,20 @@ impl Closure {
             chosen: BTreeMap::new(),
             report: ClosureReport::default(),
         }
+    }
+
+    /// Doubts the index file of a crate when it lacks what another crate requires: a cache on the way may have answered
+    /// with an old one. Ask past the caches for what [`Closure::next_doubted`] returns, and provide it again.
+    #[must_use]
+    pub fn with_doubts(mut self) -> Self {
+        self.doubts = Some(Doubts::default());
+        self
+    }
+
+    /// Returns the crates whose index file must be provided once more; asks for each once. Call it when nothing is
+    /// needed, and then [`Closure::next_needed`] again.
+    pub fn next_doubted(&mut self) -> Vec<CrateName> {
+        self.doubts.as_mut().map(|doubts| std::mem::take(&mut doubts.next)).unwrap_or_default()
     }
 
     /// Returns the crates whose index file must be provided now; asks for each once.
@@ -197,23 +240,33 @@ impl Closure {
         faults: &mut dyn FnMut(LineFault),
     ) {
         let key = name.canonical();
-        let waiting = self.waiting.remove(&key).unwrap_or_default();
+        let mut waiting = self.waiting.remove(&key).unwrap_or_default();
+        waiting.extend(self.no_longer_doubted(&key));
         let Some(file) = file else {
             waiting.iter().for_each(|need| self.unsatisfied(&key, need));
             return;
         };
         let records = parse_file(&file.path, &file.data, limits, faults);
         let bytes = file.data.len() + records.len() * RELEASE_BYTES;
-        if bytes > self.options.limits.max_bytes - self.bytes {
+        let known = self.files.get(&key).map_or(0, Crate::bytes);
+        if bytes > self.options.limits.max_bytes - (self.bytes - known) {
             let most = self.options.limits.max_bytes;
             let why = format!("the index files of what is needed have more than {most} bytes together");
             self.report.beyond.push((name.clone(), why));
             return;
         }
-        self.bytes += bytes;
-        self.files.insert(key.clone(), Crate::of(file, records.clone()));
+        self.bytes = self.bytes - known + bytes;
+        let mut found = Crate::of(file, records.clone());
+        let is_first = match self.files.remove(&key) {
+            Some(known) => {
+                found.take_over(known);
+                false
+            }
+            None => true,
+        };
+        self.files.insert(key.clone(), found);
         let mut work = Vec::new();
-        if self.roots.contains(&key) {
+        if is_first && self.roots.contains(&key) {
             let selected = self.selection.select(records);
             selected
                 .unmatched
@@ -255,14 +308,14 @@ impl Closure {
         if self.files.contains_key(&key) {
             return self.require(&key, &need, work);
         }
-        if !self.asked.contains(&key) {
+        if !self.asked.contains_key(&key) {
             if self.asked.len() >= self.options.limits.max_crates.saturating_add(self.roots.len()) {
                 let why = format!("more than {} crates are needed", self.options.limits.max_crates);
-                self.report.beyond.push((name, why));
-                self.asked.insert(key);
+                self.report.beyond.push((name.clone(), why));
+                self.asked.insert(key, name);
                 return;
             }
-            self.asked.insert(key.clone());
+            self.asked.insert(key.clone(), name.clone());
             self.needed.push(name);
         }
         self.waiting.entry(key).or_default().push(need);
@@ -332,7 +385,32 @@ impl Closure {
         work.extend(needs.crates);
     }
 
+    /// Returns the requirements that waited for the new index file of a crate, to be looked at again.
+    fn no_longer_doubted(&mut self, key: &str) -> Vec<Need> {
+        let waiting = self.doubts.as_mut().and_then(|doubts| doubts.waiting.remove(key)).unwrap_or_default();
+        if let Some(done) = self.done.get_mut(key) {
+            waiting.iter().for_each(|need| {
+                done.remove(need);
+            });
+        }
+        waiting
+    }
+
+    /// Lets a requirement that nothing satisfies wait for a newer index file; returns false when there is none to come.
+    fn doubt(&mut self, key: &str, need: &Need) -> bool {
+        let (Some(doubts), Some(name)) = (&mut self.doubts, self.asked.get(key)) else { return false };
+        if doubts.all.insert(key.to_owned()) {
+            doubts.next.push(name.clone());
+            doubts.waiting.insert(key.to_owned(), Vec::new());
+        }
+        let waiting = doubts.waiting.get_mut(key);
+        waiting.map(|waiting| waiting.push(need.clone())).is_some()
+    }
+
     fn unsatisfied(&mut self, key: &str, need: &Need) {
+        if self.doubt(key, need) {
+            return;
+        }
         let features: Vec<_> =
             need.features.iter().filter(|feature| *feature != DEFAULT).map(String::as_str).collect();
         let with = if features.is_empty() { String::new() } else { format!(" with {}", features.join(", ")) };

@@ -312,6 +312,14 @@ pub fn index_url(root: &Url, name: &CrateName) -> Url {
     child(root, &index_path(name))
 }
 
+/// Returns a URL that caches on the way do not know: with the time, in seconds since 1970, as a query. Servers of files
+/// ignore it.
+#[must_use]
+pub fn past_caches(mut url: Url, seconds: u64) -> Url {
+    url.query_pairs_mut().append_pair("cache-buster", &seconds.to_string());
+    url
+}
+
 /// Returns the URL of the registry's configuration.
 #[must_use]
 pub fn config_url(root: &Url) -> Url {

@@ -334,6 +334,9 @@ async fn close_sparse(
 ) -> Result<(Closed, Vec<String>, Vec<(CrateName, String)>), SyncError> {
     let scope = options.closure.clone().unwrap_or_default();
     let mut closure = Closure::new(selection.clone(), names, scope);
+    if !options.offline {
+        closure = closure.with_doubts();
+    }
     let mut faults = Vec::new();
     let limits = options.index_limits();
     registry.close(&mut closure, limits, &mut |fault| faults.push(fault.to_string()), cancel).await?;

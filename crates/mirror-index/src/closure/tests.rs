@@ -163,6 +163,49 @@ fn requirements_and_features_decide_which_version_is_the_newest() {
 }
 
 #[test]
+fn an_index_file_that_lacks_what_is_required_is_asked_for_once_more() {
+    let needs = [("leaf", "^1"), ("leaf", "^1.1"), ("late", "^1"), ("none", "^1")]
+        .map(|(name, req)| dep(name, req, "normal", ""));
+    let top = line("top", "1.0.0", false, &needs.join(","), "");
+    let leaf = |versions: &[&str]| -> String {
+        versions.iter().map(|version| line("leaf", version, false, "", "")).collect()
+    };
+    let older = HashMap::from([("top", top), ("leaf", leaf(&["1.0.0"]))]);
+    let needed = dep("leaf", "=1.0.0", "normal", "");
+    let newer = HashMap::from([
+        ("leaf", leaf(&["1.0.0", "1.1.0"])),
+        ("late", line("late", "1.0.0", false, &needed, "")),
+    ]);
+    let include = NameSet::parse(&["top".into()]).expect("names");
+    let roots = include.names().to_vec();
+    let selection = Selection { include, latest: 1, ..Selection::default() };
+    let mut closure = Closure::new(selection, roots, ClosureOptions::default()).with_doubts();
+    let mut again = Vec::new();
+    loop {
+        let (mut names, mut index) = (closure.next_needed(), &older);
+        if names.is_empty() {
+            (names, index) = (closure.next_doubted(), &newer);
+            again.extend(names.iter().map(|name| name.as_str().to_owned()));
+        }
+        if names.is_empty() {
+            break;
+        }
+        for name in names {
+            let path = mirror_types::index_path(&name);
+            let data = index.get(name.as_str()).map(|text| text.clone().into_bytes());
+            let file = data.map(|data| IndexFile { path, data });
+            closure.provide(&name, file, &IndexLimits::default(), &mut |fault| panic!("{fault}"));
+        }
+    }
+    again.sort();
+    assert_eq!(again, ["late", "leaf", "none"]);
+    let (chosen, report) = closure.finish();
+    let ids: Vec<_> = chosen.into_iter().flatten().map(|record| record.id.to_string()).collect();
+    assert_eq!(ids, ["late 1.0.0", "leaf 1.0.0", "leaf 1.1.0", "top 1.0.0"]);
+    assert_eq!((report.unsatisfied, report.first_unsatisfied), (1, vec!["none ^1".to_owned()]));
+}
+
+#[test]
 fn a_registry_without_end_is_bounded() {
     let mut closure = {
         let include = NameSet::parse(&["c0".into()]).expect("names");

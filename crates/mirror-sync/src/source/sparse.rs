@@ -2,6 +2,7 @@
 //! `.mirror/sparse/`, and planned from there.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue};
 use mirror_fetch::{Body, Content, Failure, FailureKind, FetchRequest, Fetched, Fetcher, RunEnd};
@@ -158,17 +159,41 @@ impl SparseRegistry {
             }
             return Ok(());
         }
+        self.in_rounds(names, None, cancel, each).await
+    }
+
+    /// Does the same past the caches on the way, which may have answered with old files. A crate for which that fails is
+    /// passed as it was.
+    async fn refresh_past_caches(
+        &mut self,
+        names: Vec<CrateName>,
+        cancel: &CancellationToken,
+        each: &mut Each<'_>,
+    ) -> Result<(), SyncError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.in_rounds(names, Some(now.as_secs()), cancel, each).await
+    }
+
+    async fn in_rounds(
+        &mut self,
+        names: Vec<CrateName>,
+        past_caches: Option<u64>,
+        cancel: &CancellationToken,
+        each: &mut Each<'_>,
+    ) -> Result<(), SyncError> {
         let mut round: Vec<Asked> = names.into_iter().map(Asked::new).collect();
         while !round.is_empty() && !cancel.is_cancelled() {
-            round = self.ask(round, cancel, each).await?;
+            round = self.ask(round, past_caches, cancel, each).await?;
         }
         Ok(())
     }
 
-    /// Asks for each crate in one spelling; returns those with further spellings.
+    /// Asks for each crate in one spelling; returns those with further spellings. `past_caches`: the time in seconds,
+    /// when caches on the way are not to answer.
     async fn ask(
         &mut self,
         round: Vec<Asked>,
+        past_caches: Option<u64>,
         cancel: &CancellationToken,
         each: &mut Each<'_>,
     ) -> Result<Vec<Asked>, SyncError> {
@@ -178,8 +203,10 @@ impl SparseRegistry {
             .into_iter()
             .map(|asked| {
                 let known = self.load(&index_path(&asked.spelling));
-                let request = Self::request(sparse::index_url(&self.root, &asked.spelling), known.as_ref())
-                    .with_max_body_bytes(self.limits.max_index_file_bytes);
+                let url = sparse::index_url(&self.root, &asked.spelling);
+                let url = past_caches.into_iter().fold(url, sparse::past_caches);
+                let request =
+                    Self::request(url, known.as_ref()).with_max_body_bytes(self.limits.max_index_file_bytes);
                 (asked, request)
             })
             .collect();
@@ -199,11 +226,22 @@ impl SparseRegistry {
             if cancel.is_cancelled() {
                 break;
             }
-            match self.take(&asked.spelling, result)? {
+            match self.take(&asked.spelling, result, past_caches.is_some())? {
                 FileAnswer::Gone if asked.next() => again.push(asked),
+                FileAnswer::Gone | FileAnswer::Failed(_) if past_caches.is_some() => {
+                    let known = self.file(&asked.name);
+                    each(&asked.name, known.map_or(FileAnswer::Gone, FileAnswer::Present))?;
+                }
                 taken => {
-                    if let FileAnswer::Failed(why) = &taken {
-                        self.failed.insert(asked.name.clone(), why.clone());
+                    match &taken {
+                        FileAnswer::Failed(why) => {
+                            self.failed.insert(asked.name.clone(), why.clone());
+                        }
+                        // It may have failed before.
+                        FileAnswer::Present(_) => {
+                            self.failed.remove(&asked.name);
+                        }
+                        FileAnswer::Gone => {}
                     }
                     each(&asked.name, taken)?;
                 }
@@ -220,14 +258,22 @@ impl SparseRegistry {
         }
     }
 
-    /// Stores an answer in the cache; returns the result for the crate.
-    fn take(&self, spelling: &CrateName, result: Result<Fetched, Failure>) -> Result<FileAnswer, SyncError> {
+    /// Stores an answer in the cache; returns the result for the crate. `is_second`: the crate was asked for before in
+    /// this run. Then "not found" counts only where nothing is known: a server may have no file for a URL with a query.
+    fn take(
+        &self,
+        spelling: &CrateName,
+        result: Result<Fetched, Failure>,
+        is_second: bool,
+    ) -> Result<FileAnswer, SyncError> {
         let path = index_path(spelling);
         let gone = CacheEntry { etag: None, last_modified: None, state: CacheState::Gone };
         let fetched = match result {
             Ok(fetched) => fetched,
             Err(failure) if failure.is_gone() => {
-                self.save(&path, &gone)?;
+                if !(is_second && self.load(&path).is_some()) {
+                    self.save(&path, &gone)?;
+                }
                 return Ok(FileAnswer::Gone);
             }
             Err(failure) if failure.kind == FailureKind::Proxy => {
@@ -295,19 +341,25 @@ impl SparseRegistry {
         cancel: &CancellationToken,
     ) -> Result<(), SyncError> {
         loop {
-            let names = closure.next_needed();
-            if names.is_empty() || cancel.is_cancelled() {
+            let (needed, doubted) = match closure.next_needed() {
+                needed if needed.is_empty() => (needed, closure.next_doubted()),
+                needed => (needed, Vec::new()),
+            };
+            if (needed.is_empty() && doubted.is_empty()) || cancel.is_cancelled() {
                 return Ok(());
             }
-            self.refresh(names, cancel, &mut |name, file| {
+            let mut provide = |name: &CrateName, file| {
                 let file = match file {
                     FileAnswer::Present(file) => Some(file),
                     FileAnswer::Gone | FileAnswer::Failed(_) => None,
                 };
                 closure.provide(name, file, &limits, faults);
                 Ok(())
-            })
-            .await?;
+            };
+            match doubted.is_empty() {
+                true => self.refresh(needed, cancel, &mut provide).await?,
+                false => self.refresh_past_caches(doubted, cancel, &mut provide).await?,
+            }
         }
     }
 }
