@@ -10,10 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use mirror_listen::{EventPlaces, EventStream};
+use tokio::sync::watch;
 
-/// Most event streams at a time.
-pub(crate) const MAX_STREAMS: usize = 24;
 /// The time that the last status of a run may take to reach its readers.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// The time in which bytes that were handed to the system leave it.
@@ -23,12 +22,13 @@ const FLUSH: Duration = Duration::from_millis(30);
 #[derive(Debug)]
 pub(crate) struct Events {
     status: watch::Sender<Arc<str>>,
-    places: Arc<Semaphore>,
+    places: EventPlaces,
 }
 
 impl Events {
     pub(crate) fn new(status: &str) -> Self {
-        Self { status: watch::Sender::new(Arc::from(status)), places: Arc::new(Semaphore::new(MAX_STREAMS)) }
+        let places = EventPlaces::new(EventPlaces::CONSOLE);
+        Self { status: watch::Sender::new(Arc::from(status)), places }
     }
 
     /// Sends a status to everyone who reads.
@@ -38,44 +38,33 @@ impl Events {
 
     /// Opens a stream; `None` when there are too many. Its first event is the status as it was published last.
     pub(crate) fn open(&self) -> Option<AnswerBody> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        let (to, events) = mpsc::channel(1);
+        let (sender, stream) = self.places.open()?;
         let mut status = self.status.subscribe();
         tokio::spawn(async move {
-            let hello = Bytes::from_static(b"retry: 2000\n\n");
-            if to.send(hello).await.is_err() {
-                return;
-            }
             loop {
                 let text = Arc::clone(&status.borrow_and_update());
-                let event = Bytes::from(format!("event: status\ndata: {text}\n\n"));
                 // Waits for a slow reader, and then goes on with the newest status.
-                let is_gone = tokio::select! {
-                    sent = to.send(event) => sent.is_err(),
-                    () = to.closed() => true,
-                };
-                if is_gone {
+                if !sender.send("status", &text).await {
                     return;
                 }
                 tokio::select! {
                     changed = status.changed() => if changed.is_err() { return },
-                    () = to.closed() => return,
+                    () = sender.gone() => return,
                 }
             }
         });
-        Some(AnswerBody::Events { events, _place: place })
+        Some(AnswerBody::Events(stream))
     }
 
     /// Sends the last status, and waits a moment until its readers have it.
     pub(crate) async fn close(self, last: &str) {
         let Self { status, places } = self;
-        if places.available_permits() == MAX_STREAMS {
+        if places.are_free() {
             return;
         }
         status.send_replace(Arc::from(last));
         drop(status);
-        let all = u32::try_from(MAX_STREAMS).unwrap_or(u32::MAX);
-        if tokio::time::timeout(LAST_WORDS, places.acquire_many(all)).await.is_ok() {
+        if tokio::time::timeout(LAST_WORDS, places.all_free()).await.is_ok() {
             tokio::time::sleep(FLUSH).await;
         }
     }
@@ -85,11 +74,7 @@ impl Events {
 #[derive(Debug)]
 pub(crate) enum AnswerBody {
     Text(Full<Bytes>),
-    /// Holds its place until it is dropped.
-    Events {
-        events: mpsc::Receiver<Bytes>,
-        _place: OwnedSemaphorePermit,
-    },
+    Events(EventStream),
 }
 
 impl Body for AnswerBody {
@@ -102,8 +87,8 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Text(text) => Pin::new(text).poll_frame(context),
-            Self::Events { events, .. } => {
-                events.poll_recv(context).map(|event| event.map(|text| Ok(Frame::data(text))))
+            Self::Events(stream) => {
+                stream.poll_next(context).map(|event| event.map(|text| Ok(Frame::data(text))))
             }
         }
     }
@@ -115,7 +100,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Text(text) => text.size_hint(),
-            Self::Events { .. } => SizeHint::default(),
+            Self::Events(_) => SizeHint::default(),
         }
     }
 }
@@ -144,15 +129,6 @@ mod tests {
             seen.push(next(&mut body).await);
         }
         assert!(seen.len() <= 3, "{seen:?}");
-    }
-
-    #[tokio::test]
-    async fn streams_are_bounded_and_their_places_reused() {
-        let events = Events::new("0");
-        let mut open: Vec<_> = (0..MAX_STREAMS).map(|_| events.open().expect("a place")).collect();
-        assert!(events.open().is_none());
-        open.pop();
-        assert!(events.open().is_some());
     }
 
     #[tokio::test]
