@@ -28,9 +28,7 @@ impl Views {
     fn look<T>(&self, look: impl FnOnce(&Mirror) -> Result<T, RepoError>) -> Result<T, String> {
         match Mirror::open(&self.out, self.bundles.as_deref()).and_then(|mirror| look(&mirror)) {
             Ok(found) => Ok(found),
-            Err(RepoError::NoMirror { .. }) => {
-                Err("there is no mirror yet: this run is making it".to_owned())
-            }
+            Err(RepoError::NoMirror { .. }) => Err("there is no mirror here yet".to_owned()),
             Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
         }
     }

@@ -81,8 +81,8 @@ impl App {
         if head.uri.path().starts_with("/api/") && !answer.status().is_success() {
             as_api_error(&mut answer);
         }
-        let bytes = answer.body().left();
-        if answer.status() != StatusCode::NOT_MODIFIED {
+        let length = answer.body().left();
+        if let Some(bytes) = length.filter(|_| answer.status() != StatusCode::NOT_MODIFIED) {
             answer.headers_mut().insert(header::CONTENT_LENGTH, bytes.into());
         }
         if head.method == Method::HEAD {
@@ -105,7 +105,7 @@ impl App {
                 "refused"
             );
         }
-        let sent = if head.method == Method::HEAD { 0 } else { bytes };
+        let sent = if head.method == Method::HEAD { 0 } else { length.unwrap_or(0) };
         self.counters.answered(kind, status.as_u16(), sent);
         answer
     }
@@ -124,7 +124,7 @@ impl App {
                 None => bad_host(),
             }),
             Route::Page => Ok(page_answer()),
-            Route::View(view) => self.view(view, head).await,
+            Route::View(view) => self.view(view, head, asker).await,
             Route::Setup => match self.base(head, asker) {
                 Some(base) => self.page(&base).await,
                 None => Ok(bad_host()),

@@ -5,10 +5,12 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use mirror_console::Guard;
+use mirror_listen::EventPlaces;
 use mirror_manifest::Held;
 use mirror_repo::{Mirror, OpenBundles};
 use mirror_types::{ReleaseId, Sha256, Unexpected};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
 use crate::console::Known;
@@ -58,6 +60,8 @@ pub(crate) struct App {
     pub(crate) views: tokio::sync::Mutex<Known>,
     /// Decides who may read the console.
     pub(crate) guard: Guard,
+    /// Places for the event streams of the console.
+    pub(crate) event_places: EventPlaces,
     pub(crate) searches: Semaphore,
     /// Places for preparing index files: as many as there are processors. More threads would not be faster, and each
     /// would keep memory allocated.
@@ -68,6 +72,8 @@ pub(crate) struct App {
 pub(crate) struct Asker {
     pub(crate) tls: bool,
     pub(crate) seat: Arc<Seat>,
+    /// Cancelled when the server stops: what has no end of its own ends then.
+    pub(crate) stop: CancellationToken,
 }
 
 impl App {
@@ -89,6 +95,7 @@ impl App {
             counting: Semaphore::new(1),
             views: tokio::sync::Mutex::default(),
             guard,
+            event_places: EventPlaces::new(EventPlaces::CONSOLE),
             searches: Semaphore::new(SEARCHES),
             preparing: Semaphore::new(processors),
         }

@@ -7,12 +7,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use mirror_listen::EventStream;
 
 use crate::source::{PIECE_BYTES, Source};
 
 type Reading = Pin<Box<dyn Future<Output = (Box<Source>, io::Result<Bytes>)> + Send>>;
 
-/// A body: nothing, bytes, or a source that is read as the client can receive it.
+/// A body: nothing, bytes, a source that is read as the client can receive it, or events as they come.
 pub(crate) enum ServeBody {
     Empty,
     /// The announced length of an answer to HEAD, whose bytes are not sent.
@@ -21,6 +22,7 @@ pub(crate) enum ServeBody {
     Read(Box<Source>),
     /// A piece is being read; this many bytes remain, including the piece.
     Reading(Reading, u64),
+    Events(EventStream),
 }
 
 impl ServeBody {
@@ -32,22 +34,24 @@ impl ServeBody {
         Self::Read(Box::new(source))
     }
 
-    /// Returns the number of bytes still to be sent, or announced.
-    pub(crate) fn left(&self) -> u64 {
-        match self {
+    /// Returns the number of bytes still to be sent, or announced; `None` for events, which end at any time.
+    pub(crate) fn left(&self) -> Option<u64> {
+        Some(match self {
             Self::Empty => 0,
             Self::HeadOnly(left) | Self::Reading(_, left) => *left,
             Self::Whole(bytes) => bytes.len() as u64,
             Self::Read(source) => source.left(),
-        }
+            Self::Events(_) => return None,
+        })
     }
 
-    /// Returns the next bytes, at most `most_bytes`; none at the end.
+    /// Returns the next bytes, at most `most_bytes` unless they are an event; none at the end.
     pub(crate) async fn next(&mut self, most_bytes: usize) -> io::Result<Bytes> {
         match self {
             Self::Empty | Self::HeadOnly(_) => Ok(Bytes::new()),
             Self::Whole(bytes) => Ok(bytes.split_to(most_bytes.min(bytes.len()))),
             Self::Read(source) => source.next(most_bytes).await,
+            Self::Events(stream) => Ok(stream.next().await.unwrap_or_default()),
             Self::Reading(reading, _) => {
                 let (source, piece) = reading.await;
                 *self = Self::Read(source);
@@ -89,6 +93,11 @@ impl Body for ServeBody {
                 *self = Self::Reading(reading, left);
                 return self.poll_frame(context);
             }
+            Self::Events(mut stream) => {
+                let event = stream.poll_next(context);
+                *self = Self::Events(stream);
+                return event.map(|event| event.map(|bytes| Ok(Frame::data(bytes))));
+            }
             Self::Reading(mut reading, left) => {
                 let Poll::Ready((source, piece)) = reading.as_mut().poll(context) else {
                     *self = Self::Reading(reading, left);
@@ -105,10 +114,10 @@ impl Body for ServeBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::HeadOnly(_)) || self.left() == 0
+        matches!(self, Self::HeadOnly(_)) || self.left() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left())
+        self.left().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

@@ -30,7 +30,8 @@ impl Client {
         limits: ServeLimits,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        Arc::new(Self { app, asker: Asker { tls, seat }, limits, stop, has_asked: AtomicBool::new(false) })
+        let asker = Asker { tls, seat, stop: stop.clone() };
+        Arc::new(Self { app, asker, limits, stop, has_asked: AtomicBool::new(false) })
     }
 
     pub(crate) fn seat(&self) -> &Arc<Seat> {

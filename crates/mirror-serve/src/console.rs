@@ -16,7 +16,7 @@ use mirror_types::{CrateName, Locations, StoreId, human_time};
 use semver::Version;
 use serde_json::{Value, json};
 
-use crate::app::{App, blocking};
+use crate::app::{App, Asker, blocking};
 use crate::error::ServeError;
 use crate::freshness::SnapshotState;
 use crate::held_back::next_due;
@@ -34,6 +34,7 @@ const VIEWS: [&str; 6] = ["mirror", "browse", "runs", "storage", "failures", "se
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum View {
     Status,
+    Events,
     Runs,
     Storage,
     Failures,
@@ -45,6 +46,7 @@ impl View {
     pub(crate) fn of(path: &str) -> Option<Self> {
         Some(match path {
             "/api/status" => Self::Status,
+            "/api/events" => Self::Events,
             "/api/runs" => Self::Runs,
             "/api/storage" => Self::Storage,
             "/api/failures" => Self::Failures,
@@ -69,7 +71,12 @@ pub(crate) fn page_answer() -> Answer {
 
 impl App {
     /// Answers the console, if the request may read it.
-    pub(crate) async fn view(self: &Arc<Self>, view: View, head: &Parts) -> Result<Answer, ServeError> {
+    pub(crate) async fn view(
+        self: &Arc<Self>,
+        view: View,
+        head: &Parts,
+        asker: &Asker,
+    ) -> Result<Answer, ServeError> {
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
         if let Err(refusal) = self.guard.check(authority, &head.headers) {
             return Ok(text(StatusCode::FORBIDDEN, format!("{refusal}\n")));
@@ -81,6 +88,7 @@ impl App {
         };
         let mirror = Arc::clone(&self.mirror);
         let body = match view {
+            View::Events => return Ok(self.stream(&head.method, &asker.stop)),
             View::Browse => {
                 let part = asked("q");
                 let Ok(_place) = self.searches.acquire().await else { return Ok(stopping()) };
@@ -101,7 +109,7 @@ impl App {
     }
 
     /// Returns an answer that is the same for everyone; makes one at a time.
-    async fn known_view(self: &Arc<Self>, view: View) -> Result<String, ServeError> {
+    pub(crate) async fn known_view(self: &Arc<Self>, view: View) -> Result<String, ServeError> {
         let totals = self.totals().await?;
         let mut known = self.views.lock().await;
         let generation = self.mirror.state()?.generation;

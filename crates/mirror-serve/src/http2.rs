@@ -8,6 +8,7 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderValue, Request, header};
+use mirror_listen::EventStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::ServeBody;
@@ -64,9 +65,13 @@ async fn answer(client: Arc<Client>, request: Request<RecvStream>, mut respond: 
     if let Some(date) = date() {
         head.headers.insert(header::DATE, date);
     }
-    let is_empty = body.left() == 0;
+    let is_empty = body.left() == Some(0);
     let Ok(stream) = respond.send_response(http::Response::from_parts(head, ()), is_empty) else { return };
-    let all_sent = is_empty || send(&client, stream, body).await;
+    let all_sent = match body {
+        _ if is_empty => true,
+        ServeBody::Events(events) => send_events(&client, stream, events).await,
+        body => send(&client, stream, body).await,
+    };
     if all_sent {
         client.seat().moved(MIN_PROGRESS_BYTES);
     }
@@ -82,8 +87,8 @@ fn date() -> Option<HeaderValue> {
 /// Sends a body; returns false when it is not sent to its end.
 async fn send(client: &Client, mut stream: SendStream<Bytes>, mut body: ServeBody) -> bool {
     let mut begun = false;
-    while body.left() > 0 {
-        let wanted = usize::try_from(body.left()).unwrap_or(usize::MAX).min(SEND_BUFFER_BYTES);
+    while let Some(left) = body.left().filter(|left| *left > 0) {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(SEND_BUFFER_BYTES);
         stream.reserve_capacity(wanted);
         let room = match stream.capacity() {
             0 => {
@@ -102,7 +107,7 @@ async fn send(client: &Client, mut stream: SendStream<Bytes>, mut body: ServeBod
         };
         let bytes = piece.len() as u64;
         // A body that ends too early must not look complete.
-        if bytes == 0 || stream.send_data(piece, body.left() == 0).is_err() {
+        if bytes == 0 || stream.send_data(piece, body.left() == Some(0)).is_err() {
             stream.send_reset(Reason::INTERNAL_ERROR);
             return false;
         }
@@ -110,6 +115,38 @@ async fn send(client: &Client, mut stream: SendStream<Bytes>, mut body: ServeBod
         begun = true;
     }
     true
+}
+
+/// Sends events as they come; returns false when their reader is gone or takes nothing. Reserves room only for what there
+/// is to send: other streams of the connection need it meanwhile.
+async fn send_events(client: &Client, mut stream: SendStream<Bytes>, mut events: EventStream) -> bool {
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            _ = poll_fn(|context| stream.poll_reset(context)) => return false,
+        };
+        let Some(mut event) = event else { return stream.send_data(Bytes::new(), true).is_ok() };
+        while !event.is_empty() {
+            stream.reserve_capacity(event.len());
+            let room = match stream.capacity() {
+                0 => {
+                    let capacity = poll_fn(|context| stream.poll_capacity(context));
+                    tokio::time::timeout(client.limits.idle_time, capacity).await.ok().flatten()
+                }
+                room => Some(Ok(room)),
+            };
+            let Some(Ok(room)) = room else {
+                stream.send_reset(Reason::CANCEL);
+                return false;
+            };
+            let piece = event.split_to(room.min(event.len()));
+            let bytes = piece.len() as u64;
+            if stream.send_data(piece, false).is_err() {
+                return false;
+            }
+            client.seat().moved(bytes);
+        }
+    }
 }
 
 /// Waits until the stream can take bytes. Frees the body's memory after `patience`; `None` when the stream takes

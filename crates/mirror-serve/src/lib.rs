@@ -10,6 +10,7 @@ mod connection;
 mod console;
 mod deliver;
 mod error;
+mod events;
 mod export;
 mod files;
 mod freshness;

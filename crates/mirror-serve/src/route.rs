@@ -105,6 +105,7 @@ mod tests {
             ("/", Route::Page),
             ("/setup", Route::Setup),
             ("/api/status", Route::View(View::Status)),
+            ("/api/events", Route::View(View::Events)),
             ("/api/crate", Route::View(View::Crate)),
             ("/config.json", Route::Config),
             ("/index/config.json", Route::Config),

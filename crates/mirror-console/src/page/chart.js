@@ -111,8 +111,8 @@ function drawChart(chart) {
   if (chart.pointed !== null) drawn.push(svg("line", { class: "cross", x1: x(shown[0]), x2: x(shown[0]), y1: em, y2: y(0) }));
   canvas.setAttribute("viewBox", "0 0 " + width + " " + height);
   canvas.replaceChildren(...drawn);
-  const of = limit ? " of " + format(bound[points.indexOf(shown)][1]) + " allowed" : "";
-  put(chart.now, h("b", null, format(shown[1])), of + (chart.pointed === null ? "" : " at " + clock(shown[0], true)));
+  const of = limit ? " of " + format(bound[points.indexOf(shown)][1]) : "";
+  patch(chart.now, h("b", null, format(shown[1])), of + (chart.pointed === null ? "" : " at " + clock(shown[0], true)));
   canvas.setAttribute("aria-label", chart.title + " from " + clock(window.from) + " to " + clock(window.end) + ": now " + format(last[1]) + of
     + ", at most " + format(Math.max(...points.map((point) => point[1]))));
   chart.left = left / width;

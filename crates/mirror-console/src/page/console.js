@@ -1,43 +1,61 @@
 // The page: its state, its connection and its views.
 const all = { overview, failures, storage, runs, verification, preflight, mirror, browse, setup };
 const marks = { calm: "▶", good: "✓", warn: "!", act: "✕", lost: "?" };
-let status = null, shown = null, lastContact = 0, refused = null, stream = null, isHidden = false;
+let status = null, shown = null, lastContact = 0, isHidden = false;
+// Questions in a row that nothing answered; the answer that was an error; the time of the last question.
+let misses = 0, trouble = null, lastAsked = 0, isAsking = false, pastAsked = 0;
+// The event stream. While it is broken, the browser tries to open it again; when it is refused, the page does, later.
+let stream = null, isBroken = false, listenFrom = 0;
 
-function show() {
-  if (!status) return;
-  const isRun = status.kind === "run";
-  const isLost = Date.now() - lastContact > 6000;
-  const over = isRun && status.ended;
-  const level = isLost && !over ? "lost" : status.verdict.level;
-  const headline = isLost && !over ? "No contact" : status.verdict.headline;
-  const since = "Below is the last that it said, at " + clock(status.time_ms, true) + ".";
+// A status that is older than this, in milliseconds, is not what is so now: events come every second, or every five.
+const isStale = () => misses > 1 || Date.now() - lastContact > (status.kind === "mirror" ? 15000 : 6000);
+// How long nothing may be heard before the page asks.
+function patience() {
+  if (misses > 10) return 5000;
+  if (!stream) return status && status.kind === "mirror" ? 5000 : 900;
+  if (isBroken) return 900;
+  return status.kind === "mirror" ? 8000 : 3000;
+}
+
+// Paints the band.
+function band(level, headline, detail) {
   document.body.dataset.level = level;
   says(find("mark"), marks[level]);
   says(find("headline"), headline);
-  says(find("detail"), isLost && !over ? "The program has ended, or it cannot be reached. " + since : status.verdict.detail);
-  find("gone").hidden = !(isLost && over);
-  says(find("gone"), "The program has ended. " + since);
+  says(find("detail"), detail);
   // Spoken by a screen reader, so only when it changes.
   says(find("spoken"), headline);
-  const name = (isRun ? status.run.mirror : status.mirror).split(/[\\/]/).filter(Boolean).pop() || "mirror";
-  document.title = marks[level] + " " + headline + " · " + name;
+  const path = status ? (status.kind === "run" ? status.run.mirror : status.mirror) : "";
+  document.title = marks[level] + " " + headline + " · " + (path.split(/[\\/]/).filter(Boolean).pop() || "mirror");
   icon(level);
-  far(isRun, over);
+}
+
+function show() {
+  if (!status) return;
+  const isRun = status.kind === "run", isLost = isStale(), over = isRun && status.ended;
+  const since = "Below is the last that it said, at " + clock(status.time_ms, true) + ".";
+  if (isLost && !over) band("lost", "No contact", "The program has ended, or it cannot be reached. " + since);
+  else if (trouble) band(trouble.status === 503 ? "warn" : "act", "The mirror cannot be shown", sentence(trouble.message) + " " + since);
+  else band(status.verdict.level, status.verdict.headline, status.verdict.detail);
+  document.body.classList.toggle("is-stale", isLost && !over);
+  find("gone").hidden = !(isLost && over);
+  says(find("gone"), "The program has ended. " + since);
+  far(isRun, over, isLost);
   says(find("about"), (isRun ? "download-crates " : "serve-mirror ") + status.version + " · read only");
   links(isRun ? [["/metrics", "Metrics"], ["/api/status", "Status"], ["/debug/pprof/", "Profiles"]] : [["/metrics", "Metrics"], ["/api/status", "Status"], ["/healthz", "Health"]]);
   tabs();
   if (shown && shown.view.show) shown.view.show(status);
-  if (shown) refresh(false);
+  if (shown && !isLost) refresh(false);
 }
 
-function far(isRun, over) {
+function far(isRun, over, isLost) {
   // While a run plans, it has no total: a bar would be false.
   const known = isRun && !status.run.is_dry_run && status.plan_finished && status.planned > 0;
   find("far").hidden = find("track").hidden = !known;
   if (!known) return;
   const share = Math.floor(1000 * Math.min(status.processed, status.planned) / status.planned) / 10;
   says(find("share"), (share < 10 || share > 99 ? share.toFixed(share === 100 || share === 0 ? 0 : 1) : Math.floor(share)) + " %");
-  says(find("left"), over ? "took " + duration(status.uptime_sec) : status.eta_sec === null ? "" : duration(status.eta_sec) + " left");
+  says(find("left"), over ? "took " + duration(status.uptime_sec) : status.eta_sec === null || isLost ? "" : duration(roughly(status.eta_sec)) + " left");
   const track = find("track"), label = count(status.processed) + " of " + count(status.planned) + " done";
   while (track.children.length < kinds.length) track.append(h("span"));
   kinds.forEach(([key], at) => {
@@ -83,10 +101,17 @@ function choose(byPerson) {
   if (!status) return;
   const asked = location.hash.slice(1).split("/")[0];
   const key = status.views.includes(asked) ? asked : status.views[0];
-  if (shown && shown.key === key) return;
+  if (shown && shown.key === key) {
+    if (byPerson) find("main").focus({ preventScroll: true });
+    return;
+  }
   shown = { key, view: all[key], fetched: 0, of: undefined };
   shown.view.build(find("main"));
-  if (byPerson) find("main").focus();
+  if (byPerson) {
+    // From the top: the band stays in sight.
+    window.scrollTo(0, 0);
+    find("main").focus({ preventScroll: true });
+  }
   show();
 }
 
@@ -103,7 +128,7 @@ async function refresh(again) {
     of.of = changed;
     if (shown === of) view.fill(answer);
   } catch (error) {
-    if (shown === of && of.of === undefined) put(find("main"), h("p", { class: "note" }, error.status ? "This cannot be shown: " + error.message : "No contact: this view was not loaded before."));
+    if (shown === of && of.of === undefined) put(find("main"), h("p", { class: "note" }, error.status ? sentence(error.message) : "No contact: this view was not loaded before."));
   }
   of.fetched = Date.now();
   of.isBusy = false;
@@ -113,53 +138,75 @@ function take(now) {
   const first = !status;
   status = now;
   lastContact = Date.now();
-  refused = null;
-  if (now.kind === "run") addSample(now);
+  misses = 0;
+  trouble = null;
+  if (now.kind === "run") past(now);
   if (first) document.body.dataset.kind = now.kind;
   show();
 }
 
-async function reload() {
+// Keeps the history complete: of the time in which the page heard nothing, the server has it.
+async function past(now) {
+  const last = history.rows[history.rows.length - 1], until = now.ended ? now.ended.ended_ms : now.time_ms;
+  if (last && until - last[0] <= 5000) {
+    if (!now.ended) addSample(now);
+    return;
+  }
+  if (Date.now() - pastAsked < 5000) return;
+  pastAsked = Date.now();
   try {
-    const now = await ask("/api/status");
-    if (now.kind === "run") takeHistory(await ask("/api/history"));
-    take(now);
+    takeHistory(await ask("/api/history"));
+    show();
+  } catch { pastAsked = Date.now() - 4000; }
+}
+
+async function reload() {
+  lastAsked = Date.now();
+  try {
+    take(await ask("/api/status"));
     return true;
   } catch (error) {
     if (error.status === 403 || error.status === 401) {
-      refused = error.message;
-      document.body.dataset.level = "warn";
-      says(find("mark"), marks.warn);
-      says(find("headline"), "Not under this name");
-      says(find("detail"), refused);
+      band("warn", "Not under this name", error.message);
       if (!shown) { shown = { key: "setup", view: setup }; setup.build(find("main")); setup.show({}); }
-    } else if (!status) {
-      says(find("headline"), "No contact");
-      says(find("detail"), "The program does not answer.");
+    } else if (error.status) {
+      // It is there, and says what is wrong.
+      lastContact = Date.now();
+      misses = 0;
+      trouble = error;
+      if (!status) band(error.status === 503 ? "warn" : "act", "The mirror cannot be shown", sentence(error.message));
+    } else {
+      misses += 1;
+      if (!status) band("lost", "No contact", "The program does not answer.");
     }
     return false;
   }
 }
 
 function listen() {
-  if (stream || isHidden || !status || status.kind !== "run") return;
-  stream = new EventSource("/api/events");
-  stream.addEventListener("status", (event) => take(JSON.parse(event.data)));
-  stream.addEventListener("error", () => {
-    // It is closed for good when the server has too many of them: the page asks every second instead.
-    if (stream && stream.readyState === EventSource.CLOSED) stream = null;
+  if (stream || isHidden || !status || Date.now() < listenFrom) return;
+  const own = new EventSource("/api/events");
+  stream = own;
+  isBroken = false;
+  own.addEventListener("status", (event) => { isBroken = false; take(JSON.parse(event.data)); });
+  own.addEventListener("error", () => {
+    if (stream !== own) return;
+    isBroken = true;
+    if (own.readyState !== EventSource.CLOSED) return;
+    // It is closed for good when the server has too many of them: the page asks instead.
+    stream = null;
+    listenFrom = Date.now() + 30000;
   });
 }
 
-// Events come every second; where they do not, the page asks. A mirror between runs changes rarely.
-async function tick() {
-  const age = Date.now() - lastContact;
-  const patience = status && status.kind === "mirror" ? 10000 : stream ? 3000 : 900;
-  if (!isHidden && age > patience) {
-    const isBack = await reload();
-    if (isBack && !stream) listen();
+// Events say what is new; where none come, the page asks.
+function tick() {
+  if (!isHidden && !isAsking && Date.now() - Math.max(lastContact, lastAsked) > patience()) {
+    isAsking = true;
+    reload().then((isBack) => { isAsking = false; if (isBack) listen(); });
   }
-  if (status) show();
+  // A page that nobody sees hears nothing; that is no sign that its server is gone.
+  if (!isHidden) show();
   setTimeout(tick, 1000);
 }
 
@@ -167,7 +214,10 @@ document.addEventListener("visibilitychange", () => {
   isHidden = document.hidden;
   // A page that nobody sees takes no place among the streams.
   if (isHidden && stream) { stream.close(); stream = null; }
-  if (!isHidden) reload().then(listen);
+  if (isHidden) return;
+  // What it did not hear while nobody saw it does not count.
+  lastContact = Date.now();
+  reload().then((isBack) => { if (isBack) listen(); });
 });
 window.addEventListener("hashchange", () => choose(true));
 window.addEventListener("resize", () => { if (shown && shown.view.resized) shown.view.resized(); });

@@ -10,7 +10,7 @@ const storage = {
     const used = disk ? disk.total - disk.free : 0, other = Math.max(0, used - own);
     const states = { sealed: ["sealed", "is-good"], partial: ["open, the next run goes on with it", "is-calm"], missing: ["missing", "is-bad"], unlisted: ["nothing in it is held", "is-off"] };
     const rows = answer.bundles.map((one) => [h("span", { class: "mono" }, one.name), tag(...(states[one.state] || [one.state, ""])), count(one.releases), one.bytes === null ? dash : bytes(one.bytes)]);
-    put(this.main,
+    patch(this.main,
       figures(
         disk ? ["Disk free", bytes(disk.free), "of " + bytes(disk.total), disk.free < 1073741824 ? "is-bad" : disk.free < 21474836480 ? "is-warn" : null] : ["Disk free", "unknown", null],
         disk && disk.inodes_free !== null ? ["Files that fit", count(disk.inodes_free), "inodes free"] : null,
@@ -44,7 +44,7 @@ const runs = {
     });
     const taken = answer.snapshots.map((one) => [String(one.serial), moment(one.created_ms), one.expires_ms < Date.now() ? h("span", { class: "is-bad" }, day(one.expires_ms)) : day(one.expires_ms),
       count(one.crates), count(one.releases), bytes(one.bytes)]);
-    put(this.main,
+    patch(this.main,
       box("Runs", rows.length ? table("Runs, newest first", ["Began", "State", "Took", "#Downloaded", "#Bytes", "#Failed", "#Verified", "#Snapshot"], rows) : h("p", null, "No run is recorded yet."),
         answer.is_cut ? h("p", { class: "note" }, "Older runs are left out here; the manifest has all that they did.") : null),
       taken.length ? box("Snapshots", table("Snapshots, newest first", ["Serial", "Taken", "Good until", "#Crates", "#Releases", "#Size"], taken)) : null);
@@ -56,10 +56,10 @@ const mirror = {
   build(main) { this.numbers = h("div"); this.state = h("div"); put(main, this.numbers, this.state); },
   show(now) {
     const back = now.held_back.reduce((sum, one) => sum + one.releases, 0);
-    put(this.numbers, figures(["Crates", count(now.held.crates), null], ["Releases offered", count(now.held.releases), bytes(now.held.bytes)],
+    patch(this.numbers, figures(["Crates", count(now.held.crates), null], ["Releases offered", count(now.held.releases), bytes(now.held.bytes)],
       ["Last run", now.last_run_ms ? ago(now.last_run_ms, now.time_ms) : "none yet", now.last_run_ms ? moment(now.last_run_ms) : null],
       ["Not fetched", count(now.failing), null, now.failing ? "is-warn" : null], ["Held back by policy", count(back), null]));
-    put(this.state, h("div", { class: "pair" },
+    patch(this.state, h("div", { class: "pair" },
       box("How fresh it is", facts(["Last run", now.last_run_ms ? moment(now.last_run_ms) : "none has come to its end yet"],
         now.snapshot ? ["Snapshot", now.snapshot.sentence] : ["Snapshot", "this mirror takes none"], ["Version", now.version], ["Mirror", h("span", { class: "mono" }, now.mirror)])),
       box("Held back by policy", now.held_back.length ? table("Held back, by rule", ["Rule", "#Releases"], now.held_back.map((one) => [one.rule, count(one.releases)]))

@@ -26,20 +26,20 @@ const overview = {
     this.run = h("div");
     this.end = h("div");
     this.ranges = rangeButtons(() => this.charts.forEach(drawChart));
-    put(main, this.end, this.numbers, this.ranges.group, h("div", { class: "pair trio" }, this.charts.map((chart) => chart.box)),
+    put(main, this.numbers, this.end, this.ranges.group, h("div", { class: "pair trio" }, this.charts.map((chart) => chart.box)),
       h("div", { class: "pair" }, this.results, this.run));
   },
   show(now) {
     const recently = now.ended ? null : recent();
-    put(this.end, now.ended ? box("How it ended", h("pre", { tabindex: "0" }, now.ended.summary || now.ended.error),
+    patch(this.end, now.ended ? box("How it ended", h("pre", { tabindex: "0" }, now.ended.summary || now.ended.error),
       h("p", { class: "note" }, "Ended " + moment(now.ended.ended_ms) + " with exit code " + now.ended.exit_code + ".")) : null);
     const missing = now.errors + now.unavailable;
-    put(this.numbers, figures(
+    patch(this.numbers, figures(
       ["Done", count(now.processed), now.plan_finished ? "of " + count(now.planned) : "planning…"],
       ["Downloaded", count(now.downloaded), bytes(now.bytes)],
-      ["Releases a second", recently ? rate(recently.records) : dash, "mean " + rate(now.rate)],
-      ["Received a second", recently ? bytes(recently.bytes) : dash, bytes(now.received) + " in all"],
-      [now.ended ? "Took" : "Left", now.ended ? duration(now.uptime_sec) : duration(now.eta_sec), now.ended ? null : "running for " + duration(now.uptime_sec)],
+      ["Releases/s", recently ? rate(recently.records) : dash, "mean " + rate(now.rate)],
+      ["Received/s", recently ? bytes(recently.bytes) : dash, bytes(now.received) + " in all"],
+      [now.ended ? "Took" : "Left", now.ended ? duration(now.uptime_sec) : duration(roughly(now.eta_sec)), now.ended ? null : "running for " + duration(now.uptime_sec)],
       ["Failed", count(missing), now.unavailable ? count(now.unavailable) + " not available upstream" : null, missing ? "is-bad" : null],
       ["Retries", count(now.retries), null],
     ));
@@ -47,11 +47,11 @@ const overview = {
     this.charts.forEach(drawChart);
     const rows = kinds.filter(([key]) => now[key] > 0).map(([key, name]) =>
       [h("span", null, h("span", { class: "dot of-" + classOf(key), "aria-hidden": "true" }), name), count(now[key])]);
-    put(this.results, box("Results",
+    patch(this.results, box("Results",
       parts("kinds", kinds.map(([key]) => [classOf(key), now[key]]), "Results by kind, as in the table"),
       rows.length ? table("Results by kind", ["Result", "#Releases"], rows) : h("p", { class: "note" }, "Nothing is done yet.")));
     const of = now.run;
-    put(this.run, box("This run", facts(
+    patch(this.run, box("This run", facts(
       ["Mirror", h("span", { class: "mono" }, of.mirror || dash)], ["Index", h("span", { class: "mono" }, of.index || dash)],
       ["Started", moment(of.started_ms) + ", " + ago(of.started_ms, now.time_ms)], ["Phase", phases[now.phase] || now.phase],
       now.activity ? ["Busy with", now.activity.text + (now.activity.total ? ": " + count(now.activity.done) + " of " + count(now.activity.total) : "")] : null,
@@ -83,7 +83,7 @@ const failures = {
       failureRows(group.first),
       group.left_out > 0 ? h("p", { class: "note" }, many(group.left_out, "more is", "more are") + " left out here; the failure ledger in the catalogue has all.") : null,
       group.last.length ? h("details", null, h("summary", null, "The last " + group.last.length), failureRows(group.last)) : null));
-    put(this.main, groups.length ? groups : box("Nothing failed", h("p", null, "Every release that was tried is held.")));
+    patch(this.main, groups.length ? groups : box("Nothing failed", h("p", null, "Every release that was tried is held.")));
   },
 };
 
@@ -99,7 +99,7 @@ const verification = {
     if (!now) return;
     const words = { found: ["set aside, being fetched again", "is-warn"], repaired: ["repaired", "is-good"], lost: ["could not be fetched again", "is-bad"] };
     const rows = answer.named.map((one) => [h("span", { class: "mono" }, one.release), one.place, tag(...words[one.state])]);
-    put(this.main,
+    patch(this.main,
       now.run.verifies ? null : box("This run does not verify", h("p", null, "It trusts what earlier runs verified, and checks every byte that it downloads. A run that verifies hashes each held release again.")),
       figures(
         ["Hashed and right", count(now.verified_existing), null], ["Damage found", count(answer.found), null, answer.found ? "is-warn" : null],
@@ -131,7 +131,7 @@ const preflight = {
       checks.push([answer.would_fail ? tag("look", "is-warn") : tag("fine", "is-good"), "Releases that could not be fetched",
         answer.would_fail ? count(answer.would_fail) + ", see the summary" : "none"]);
     }
-    put(this.main,
+    patch(this.main,
       figures(
         ["Selected", count(answer.selected), null], ["Held", count(answer.held), null], ["To fetch", count(answer.would_fetch), null],
         ["Bytes to fetch", answer.bytes === null ? (answer.is_done && !answer.would_fetch ? "none" : "unknown") : bytes(answer.bytes),

@@ -31,6 +31,13 @@ function duration(seconds) {
   return parts.length ? parts.join(" ") : "0 s";
 }
 
+// Rounds the time that something will take: nobody can foresee the seconds of an hour.
+function roughly(seconds) {
+  if (seconds === null || seconds < 60) return seconds;
+  const step = seconds < 600 ? 10 : seconds < 36000 ? 60 : 600;
+  return Math.round(seconds / step) * step;
+}
+
 const two = (n) => String(n).padStart(2, "0");
 function clock(ms, seconds) {
   const at = new Date(ms);
@@ -40,7 +47,9 @@ function day(ms) {
   const at = new Date(ms);
   return at.getFullYear() + "-" + two(at.getMonth() + 1) + "-" + two(at.getDate());
 }
-const moment = (ms) => (day(ms) === day(Date.now()) ? "today" : day(ms)) + " " + clock(ms);
+// In one line.
+const moment = (ms) => (day(ms) === day(Date.now()) ? "today" : day(ms)) + "\u00a0" + clock(ms);
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 function ago(ms, now) {
   const seconds = Math.max(0, (now - ms) / 1000);
   if (seconds < 60) return "just now";
@@ -65,6 +74,37 @@ function h(name, attributes, ...children) {
 function put(element, ...children) {
   element.replaceChildren(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
 }
+// Gives an element these children, and keeps those that are alike: focus, selection and scrolling stay where they are.
+// Listeners stay, too, so this is for children without any.
+function patch(element, ...children) {
+  const wanted = children.flat(3).filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => child instanceof Node ? child : document.createTextNode(child));
+  wanted.forEach((child, at) => {
+    const old = element.childNodes[at];
+    if (!old) element.append(child);
+    else if (!alike(old, child)) old.replaceWith(child);
+  });
+  while (element.childNodes.length > wanted.length) element.lastChild.remove();
+}
+// Makes `old` like `wanted`; returns false when it is another kind of node.
+function alike(old, wanted) {
+  if (old.nodeName !== wanted.nodeName) return false;
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== wanted.data) old.data = wanted.data;
+    return true;
+  }
+  // The policy of the page allows styles that a script sets, and no attributes with styles.
+  if (old.style.cssText !== wanted.style.cssText) old.style.cssText = wanted.style.cssText;
+  const names = new Set([...old.attributes, ...wanted.attributes].map((attribute) => attribute.name));
+  for (const name of names) {
+    // A person opens and closes what can be opened.
+    if (name === "style" || name === "open" || old.getAttribute(name) === wanted.getAttribute(name)) continue;
+    if (wanted.hasAttribute(name)) old.setAttribute(name, wanted.getAttribute(name));
+    else old.removeAttribute(name);
+  }
+  patch(old, [...wanted.childNodes]);
+  return true;
+}
 function says(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -78,13 +118,16 @@ function figures(...rows) {
   return h("dl", { class: "figures" }, rows.filter(Boolean).map(([name, value, more, kind]) =>
     h("div", null, h("dt", null, name), h("dd", { class: kind || null }, value, more ? h("small", null, more) : null))));
 }
-// `columns` are names; one that begins with # is a number.
+// `columns` are names; one that begins with # is a number. On a phone each row is a list of names and values, so the
+// roles, which come from the layout of a table otherwise, are said.
 function table(caption, columns, rows) {
-  const head = columns.map((name) => h("th", { scope: "col", class: name.startsWith("#") ? "num" : null }, name.replace("#", "")));
-  const body = rows.map((row) => h("tr", null, row.map((cell, at) =>
-    h("td", { class: columns[at].startsWith("#") ? "num" : typeof cell === "string" && cell.length > 60 ? "wide" : null }, cell))));
+  const names = columns.map((name) => name.replace("#", "")), isNumber = (at) => columns[at].startsWith("#");
+  const head = names.map((name, at) => h("th", { scope: "col", role: "columnheader", class: isNumber(at) ? "num" : null }, name));
+  const body = rows.map((row) => h("tr", { role: "row" }, row.map((cell, at) =>
+    h("td", { role: "cell", "data-name": names[at], class: isNumber(at) ? "num" : typeof cell === "string" && cell.length > 60 ? "wide" : null }, cell))));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", null, h("caption", { class: "unseen" }, caption), h("thead", null, h("tr", null, head)), h("tbody", null, body)));
+    h("table", { role: "table" }, h("caption", { class: "unseen" }, caption),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, head)), h("tbody", { role: "rowgroup" }, body)));
 }
 const tag = (text, kind) => h("span", { class: "tag " + kind }, text);
 function parts(className, all, label) {

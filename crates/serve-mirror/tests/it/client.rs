@@ -39,9 +39,9 @@ pub(crate) fn ask(base: &str, ca: Option<&Path>, method: &str, path: &str, heade
         request = request.header(*name, *value);
     }
     runtime.block_on(async {
-        let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
         match ca {
             None => {
+                let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
                 let host = headers.iter().any(|(name, _)| *name == "host");
                 let request = if host { request } else { request.header("host", addr) };
                 let request = request.uri(path).body(Empty::<Bytes>::new()).unwrap();
@@ -49,22 +49,27 @@ pub(crate) fn ask(base: &str, ca: Option<&Path>, method: &str, path: &str, heade
             }
             Some(ca) => {
                 let request = request.uri(format!("https://{addr}{path}")).body(Empty::new()).unwrap();
-                let mut roots = rustls::RootCertStore::empty();
-                roots.add(rustls_pki_types::CertificateDer::from_pem_file(ca).unwrap()).unwrap();
-                let provider = Arc::new(rustls::crypto::ring::default_provider());
-                let mut config = rustls::ClientConfig::builder_with_provider(provider)
-                    .with_safe_default_protocol_versions()
-                    .unwrap()
-                    .with_root_certificates(roots)
-                    .with_no_client_auth();
-                config.alpn_protocols = vec![b"h2".to_vec()];
-                let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
-                let stream =
-                    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+                let stream = tls(addr, ca).await;
                 over(stream, request, true).await
             }
         }
     })
+}
+
+/// Connects over TLS, for HTTP/2.
+pub(crate) async fn tls(addr: &str, ca: &Path) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls_pki_types::CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+    let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
 }
 
 async fn over(

@@ -11,6 +11,7 @@ mod follows;
 mod held_back;
 mod hostile;
 mod http;
+mod live;
 mod offered;
 mod other_store;
 mod pages;
