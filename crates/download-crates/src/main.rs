@@ -212,7 +212,7 @@ fn rebuild(flags: &Flags) -> ExitCode {
     let reporter = Reporter::new(RunStats::new(env!("CARGO_PKG_VERSION")));
     match mirror_sync::rebuild_catalogue(&options, &reporter, &cancel) {
         Ok(outcome) => {
-            mirror_cli::print(&summary::of_rebuild(&outcome, &options.out));
+            mirror_cli::print_summary(&summary::of_rebuild(&outcome, &options.out));
             ExitCode::from(signals.exit_code(outcome.exit_status()))
         }
         Err(error) => fail(error),
@@ -271,7 +271,7 @@ async fn run(settings: Settings) -> ExitCode {
         (!settings.options.dry_run).then(|| Progress::start(stats.clone(), settings.progress, &handle));
     if settings.options.dry_run {
         if settings.summary == SummaryForm::Text {
-            mirror_cli::print(&settings.effective);
+            mirror_cli::print_summary(&settings.effective);
         }
     } else {
         log_start(&settings, listener.as_ref());
@@ -332,12 +332,13 @@ fn warn_of_policy(settings: &Settings) {
 fn finish(result: Result<Outcome, SyncError>, settings: &Settings, status: u8) -> ExitCode {
     match result {
         Ok(outcome) => {
-            mirror_cli::print(&match settings.summary {
-                SummaryForm::Json => summary_json::of(&outcome, &settings.options),
+            match settings.summary {
+                SummaryForm::Json => mirror_cli::print(&summary_json::of(&outcome, &settings.options)),
                 SummaryForm::Text => {
-                    summary::coloured(summary::of(&outcome, &settings.options), settings.colours_output)
+                    let text = summary::of(&outcome, &settings.options);
+                    mirror_cli::print_summary(&summary::coloured(text, settings.colours_output));
                 }
-            });
+            }
             ExitCode::from(status)
         }
         Err(error) => fail(error),

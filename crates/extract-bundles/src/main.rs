@@ -88,7 +88,7 @@ fn finish(result: Result<ExtractOutcome, End>, settings: &Settings, signals: &Si
                 // The listing is for pipes: messages go elsewhere.
                 ExtractTask::List if outcome.exit_status() == ExitStatus::Complete => {}
                 ExtractTask::List => mirror_cli::say(&text),
-                _ => mirror_cli::print(&text),
+                _ => mirror_cli::print_summary(&text),
             }
             ExitCode::from(signals.exit_code(outcome.exit_status()))
         }

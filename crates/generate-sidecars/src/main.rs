@@ -55,7 +55,7 @@ fn run(settings: &Settings) -> ExitCode {
 fn finish(result: Result<SidecarOutcome, GenerateError>, settings: &Settings, signals: &Signals) -> ExitCode {
     match result {
         Ok(outcome) => {
-            mirror_cli::print(&summary::of(&outcome, &settings.options));
+            mirror_cli::print_summary(&summary::of(&outcome, &settings.options));
             ExitCode::from(signals.exit_code(outcome.exit_status()))
         }
         Err(error) => {

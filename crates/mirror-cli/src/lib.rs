@@ -19,5 +19,5 @@ pub use layers::{Origin, Setting};
 pub use repeats::check_repeats;
 pub use reports::{Colour, LogFlags, LogFormat, LogLevel};
 pub use signals::{Signals, watch};
-pub use terminal::{print, row, say};
+pub use terminal::{print, print_summary, row, say};
 pub use variables::check_variables;

@@ -21,6 +21,8 @@ mod site;
 mod stats;
 #[cfg(feature = "progress")]
 mod work;
+#[cfg(feature = "progress")]
+mod wrap;
 
 #[cfg(feature = "listener")]
 pub use console::{DiskSpace, Preflight};
@@ -36,3 +38,5 @@ pub use progress::{Progress, ProgressOptions};
 pub use stats::{Activity, Offer, Phase, RunStats, Snapshot};
 #[cfg(feature = "progress")]
 pub use work::{WorkDone, WorkProgress};
+#[cfg(feature = "progress")]
+pub use wrap::{Stream, fitted};

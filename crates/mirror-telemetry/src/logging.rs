@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -179,6 +180,15 @@ fn clean(record: &[u8]) -> String {
     out
 }
 
+/// Breaks lines for people where standard error is a terminal.
+fn for_terminal(text: &str, format: LogFormat) -> Cow<'_, str> {
+    match format {
+        #[cfg(feature = "progress")]
+        LogFormat::Text => crate::wrap::fitted(text, crate::wrap::Stream::Error),
+        _ => Cow::Borrowed(text),
+    }
+}
+
 /// Sets the look of all log records.
 fn records(level: LevelFilter) -> SubscriberBuilder<DefaultFields, Format, LevelFilter> {
     // The library prints its internal errors with a macro that panics when standard error cannot be written.
@@ -227,6 +237,7 @@ pub fn init_logging(options: &LogOptions, terminal: &ProgressHandle) -> Result<L
         None => {
             let terminal = terminal.clone();
             let write = move |text: &str| {
+                let text = for_terminal(text, format);
                 terminal.above_the_bar(|| drop(io::stderr().write_all(text.as_bytes())));
             };
             Lines::start(write, report_lost)

@@ -43,7 +43,7 @@ fn export(flags: &Export) -> ExitCode {
     };
     match mirror_serve::export(&options, &|| stop.is_cancelled()) {
         Ok(outcome) => {
-            mirror_cli::print(&summary::exported(&outcome, &options));
+            mirror_cli::print_summary(&summary::exported(&outcome, &options));
             ExitCode::from(signals.exit_code(exported(&outcome)))
         }
         Err(error) => fail(error),
