@@ -19,9 +19,9 @@ const SCRIPTS: &str = "tests/browser";
 pub(crate) struct Options {
     /// Only these situations. Without any: all.
     situations: Vec<String>,
-    /// Directory for pictures; by default one that is removed.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    /// Take pictures of everything that is looked at, into this directory.
+    #[arg(long, value_name = "DIR", alias = "out")]
+    shots: Option<PathBuf>,
     /// Directory of the programs. Without it they are built in the profile `dev`.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
@@ -32,7 +32,7 @@ struct Bench {
     programs: PathBuf,
     scripts: PathBuf,
     chromium: PathBuf,
-    pictures: PathBuf,
+    shots: Option<PathBuf>,
     dir: tempfile::TempDir,
 }
 
@@ -44,10 +44,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         None => built(root)?,
     };
     let dir = tempfile::tempdir().context("making a temporary directory")?;
-    let pictures = options.out.clone().unwrap_or_else(|| dir.path().join("pictures"));
-    std::fs::create_dir_all(&pictures).with_context(|| format!("making {}", pictures.display()))?;
-    let pictures = pictures.canonicalize().with_context(|| format!("finding {}", pictures.display()))?;
-    let bench = Bench { programs, scripts: root.join(SCRIPTS), chromium, pictures, dir };
+    let shots = options.shots.as_deref().map(made).transpose()?;
+    let bench = Bench { programs, scripts: root.join(SCRIPTS), chromium, shots, dir };
     let mut failed = Vec::new();
     let mut looked_at = 0;
     for (name, situation) in situations::ALL {
@@ -58,7 +56,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         let result = situation(&bench);
         looked_at += 1;
         let verdict = if result.is_ok() { "ok" } else { "FAILED" };
-        println!("{name:<14}{verdict:<8}{:.1} s", began.elapsed().as_secs_f64());
+        let looks = result.as_deref().unwrap_or_default();
+        println!("{name:<14}{verdict:<8}{:>5.1} s  {looks}", began.elapsed().as_secs_f64());
         if let Err(error) = result {
             println!("{error:#}");
             failed.push(*name);
@@ -73,6 +72,12 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         bail!("there is no such situation; there are {}", names.join(", "));
     }
     Ok(())
+}
+
+/// Makes a directory if need be, and returns its whole path.
+fn made(dir: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    dir.canonicalize().with_context(|| format!("finding {}", dir.display()))
 }
 
 /// Finds the browser and the packages of the script; `None` when something is missing and may be.
@@ -115,12 +120,17 @@ fn built(root: &Path) -> anyhow::Result<PathBuf> {
 }
 
 impl Bench {
-    /// Has the browser look at a page. `when_open` is called when the script says that its last page is open.
-    fn look(&self, mut task: Value, when_open: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    /// Has the browser look at a page, and returns what it says of that. `when_open` is called when the script says that
+    /// its last page is open.
+    fn look(
+        &self,
+        mut task: Value,
+        when_open: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<String> {
         use std::io::BufRead as _;
 
         task["chromium"] = self.chromium.display().to_string().into();
-        task["out"] = self.pictures.display().to_string().into();
+        task["shots"] = self.shots.as_ref().map(|dir| dir.display().to_string()).into();
         let mut child = Command::new("node")
             .arg("console.mjs")
             .arg(task.to_string())
@@ -131,6 +141,7 @@ impl Bench {
             .context("starting node")?;
         let out = child.stdout.take().context("the output of node")?;
         let mut when_open = Some(when_open);
+        let mut said = String::new();
         for line in std::io::BufReader::new(out).lines() {
             let line = line.context("reading from node")?;
             if line == "open"
@@ -138,11 +149,12 @@ impl Bench {
             {
                 when_open()?;
             }
+            said = line;
         }
         let output = child.wait_with_output().context("waiting for node")?;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
         }
-        Ok(())
+        Ok(said)
     }
 }

@@ -10,6 +10,7 @@ mod ci;
 mod dist;
 mod docs;
 mod features;
+mod local;
 mod proof;
 mod release;
 mod serving;

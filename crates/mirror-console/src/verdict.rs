@@ -238,8 +238,8 @@ fn troubled(facts: &Facts) -> Option<Verdict> {
     if facts.failed > facts.downloaded && missing >= ALL_FAIL {
         return Some(all_fail_words(facts, "Most downloads fail"));
     }
-    let detail = format!("Mostly: {}. The rest goes on.", words.title.to_lowercase());
-    Some(says(Level::Warn, format!("{} failed", grouped(missing)), detail))
+    let detail = format!("Mostly: {}. Failures says more.", words.title.to_lowercase());
+    Some(says(Level::Warn, format!("Going on, {} failed", grouped(missing)), detail))
 }
 
 fn under_way(facts: &Facts) -> Verdict {
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn the_worst_of_what_is_wrong_is_said() {
         let some = Facts { failed: 3, most_frequent: Some(("connect".to_owned(), 3)), ..running() };
-        assert_eq!(level(&some), (Level::Warn, "3 failed".to_owned()));
+        assert_eq!(level(&some), (Level::Warn, "Going on, 3 failed".to_owned()));
         let full = Facts { disk_free: Some(100 << 20), ..some.clone() };
         assert_eq!(level(&full), (Level::Act, "The disk is nearly full".to_owned()));
         let low = |total| Facts { disk_free: Some(4 << 30), disk_total: total, ..running() };

@@ -7,16 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use mirror_testkit::{Ask, Fault, Origin, OriginOptions, Protocol, Scale, Synthetic};
+use mirror_testkit::Fault;
 use serde_json::{Value, json};
 
 use super::Bench;
+use crate::local::{Registry, SmallDisk, closed_port, is_one_in, is_release};
 
-type Situation = fn(&Bench) -> anyhow::Result<()>;
+/// Sets a situation up, has it looked at, and returns what the browser says of that.
+type Situation = fn(&Bench) -> anyhow::Result<String>;
 
 /// The situations, by name.
 pub(super) const ALL: &[(&str, Situation)] = &[
     ("running", running),
+    ("finished", finished),
+    ("end-of-run", end_of_run),
     ("wrong-bytes", wrong_bytes),
     ("origin-down", origin_down),
     ("disk-full", disk_full),
@@ -26,45 +30,9 @@ pub(super) const ALL: &[(&str, Situation)] = &[
 ];
 
 const RUN_VIEWS: [&str; 6] = ["overview", "failures", "storage", "runs", "verification", "preflight"];
+const MIRROR_VIEWS: [&str; 6] = ["mirror", "browse", "runs", "storage", "failures", "setup"];
 /// The time for which a console stays; a test ends it earlier.
 const LINGER: &str = "10m";
-
-/// A registry on this machine.
-struct Registry {
-    origin: Origin,
-    /// The index, as a plain directory.
-    index: tempfile::TempDir,
-}
-
-impl Registry {
-    fn start(releases: usize, mean_bytes: usize, delay_ms: u64) -> anyhow::Result<Self> {
-        let scale = Scale { seed: 7, releases, crates: releases.div_ceil(8), mean_bytes };
-        let registry = Arc::new(Synthetic::new(scale));
-        let options = OriginOptions {
-            protocol: Protocol::Http1,
-            delay: Duration::from_millis(delay_ms),
-            ..OriginOptions::default()
-        };
-        let origin = Origin::start(options, Arc::new(|_| None));
-        let base = origin.base();
-        origin.replace_site(registry.site(&format!("{base}/crates/{{crate}}/{{crate}}-{{version}}.crate")));
-        let index = tempfile::tempdir().context("a directory for the index")?;
-        registry.write_tree(index.path());
-        Ok(Self { origin, index })
-    }
-
-    fn index(&self) -> String {
-        self.index.path().display().to_string()
-    }
-
-    fn downloads(&self) -> String {
-        format!("{}/crates", self.origin.base())
-    }
-}
-
-fn is_release(ask: &Ask) -> bool {
-    ask.path.starts_with("/crates/")
-}
 
 /// A program that shows a page. It is ended when this is dropped.
 struct Shown {
@@ -139,35 +107,58 @@ fn download_all(bench: &Bench, registry: &Registry, out: &Path, more: &[&str]) -
     Ok(())
 }
 
-fn look(bench: &Bench, shown: &Shown, mut task: Value) -> anyhow::Result<()> {
-    task["url"] = shown.url.clone().into();
-    bench.look(task, || Ok(()))
+fn look(bench: &Bench, shown: &Shown, task: Value) -> anyhow::Result<String> {
+    look_and(bench, shown, task, || Ok(()))
 }
 
-/// A run of some minutes with a few gaps, and busy answers now and then. Then a short one, to whose end the page stays open.
-fn running(bench: &Bench) -> anyhow::Result<()> {
-    let registry = Registry::start(60_000, 20_000, 60)?;
+/// Has a page looked at; `change` is called once its last page is open.
+fn look_and(
+    bench: &Bench,
+    shown: &Shown,
+    mut task: Value,
+    change: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<String> {
+    task["url"] = shown.url.clone().into();
+    task["process"] = shown.child.id().into();
+    bench.look(task, change)
+}
+
+/// A run of some minutes with a few gaps, and busy answers now and then.
+fn running(bench: &Bench) -> anyhow::Result<String> {
+    let registry = Registry::start(60_000, 20_000, 100)?;
     registry.origin.script(|ask| match ask.total {
-        n if is_release(ask) && ask.nth == 0 && n % 23 == 0 => Fault::Status(503),
-        _ if is_release(ask) && ask.path.contains("7-0.1") => Fault::Status(404),
+        n if is_release(ask) && ask.nth == 0 && n % 700 == 0 => Fault::Status(503),
+        _ if is_one_in(400, ask) => Fault::Status(404),
         _ => Fault::None,
     });
-    let out = bench.dir.path().join("crates-io");
+    // With enough room, so that the disk is no news.
+    let disk = SmallDisk::mount(bench.dir.path().join("disk"), 3_072)?;
+    let out = disk.as_ref().map_or(bench.dir.path(), SmallDisk::path).join("crates-io");
     let shown =
-        download(bench, &registry, &out, &["--retry-base", "50ms", "--bundle", "--concurrency", "64"])?;
+        download(bench, &registry, &out, &["--retry-base", "50ms", "--bundle", "--concurrency", "32"])?;
     let task = json!({
         "name": "running", "level": "(calm|warn)", "headline": "Downloading|failed|disk is filling", "views": RUN_VIEWS, "charts": true, "live": true,
         "texts": {"overview": "This run", "storage": "Bundles", "runs": "running"},
     });
-    look(bench, &shown, task)?;
-    drop(shown);
-    finished(bench)
+    look(bench, &shown, task)
 }
 
-/// A run that ends while its page is open: the page must have its summary.
-fn finished(bench: &Bench) -> anyhow::Result<()> {
+/// A run that came to a good end and keeps its page.
+fn finished(bench: &Bench) -> anyhow::Result<String> {
     let registry = Registry::start(4_000, 2_000, 0)?;
     let out = bench.dir.path().join("finished");
+    let shown = download(bench, &registry, &out, &["--linger", LINGER])?;
+    let task = json!({
+        "name": "finished", "level": "good", "headline": "Finished", "views": RUN_VIEWS,
+        "texts": {"overview": r"How it ended[^]*downloaded\s+\d+[^]*exit code 0", "failures": "Nothing failed", "runs": "complete"},
+    });
+    look(bench, &shown, task)
+}
+
+/// A run that ends while its page is open, and its program with it: the page must have its summary.
+fn end_of_run(bench: &Bench) -> anyhow::Result<String> {
+    let registry = Registry::start(4_000, 2_000, 0)?;
+    let out = bench.dir.path().join("end-of-run");
     let held = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let is_held = Arc::clone(&held);
     // The last releases come once the page is open.
@@ -179,10 +170,10 @@ fn finished(bench: &Bench) -> anyhow::Result<()> {
     });
     let mut shown = download(bench, &registry, &out, &[])?;
     let task = json!({
-        "name": "finished", "level": ".*", "headline": ".*", "views": ["overview"], "url": shown.url,
-        "last_words": r"Finished[^]*How it ended[^]*downloaded\s+\d+[^]*exit code 0",
+        "name": "end-of-run", "level": ".*", "headline": ".*", "views": ["overview"],
+        "then": r"Finished[^]*The program has ended[^]*How it ended[^]*downloaded\s+\d+[^]*exit code 0",
     });
-    bench.look(task, || {
+    let looks = look_and(bench, &shown, task, || {
         held.store(false, std::sync::atomic::Ordering::Release);
         Ok(())
     })?;
@@ -190,66 +181,47 @@ fn finished(bench: &Bench) -> anyhow::Result<()> {
     if !status.success() {
         bail!("the run ended with {status}");
     }
-    Ok(())
+    Ok(looks)
 }
 
-fn wrong_bytes(bench: &Bench) -> anyhow::Result<()> {
+fn wrong_bytes(bench: &Bench) -> anyhow::Result<String> {
     let registry = Registry::start(2_000, 5_000, 2)?;
     registry.origin.script(|ask| if is_release(ask) { Fault::WrongBytes } else { Fault::None });
     let out = bench.dir.path().join("wrong-bytes");
     let shown = download(bench, &registry, &out, &["--retry-base", "10ms", "--linger", LINGER])?;
     let task = json!({
         "name": "wrong-bytes", "level": "act", "headline": "Every download fails|Nothing could be fetched|Could not go on",
-        "views": ["overview", "failures"], "texts": {"failures": "Other bytes than the index promises[^]*proxy"},
+        "views": RUN_VIEWS, "texts": {"failures": "Other bytes than the index promises[^]*proxy"},
     });
     look(bench, &shown, task)
 }
 
-fn origin_down(bench: &Bench) -> anyhow::Result<()> {
+fn origin_down(bench: &Bench) -> anyhow::Result<String> {
     let registry = Registry::start(500, 5_000, 0)?;
-    // A port that nothing listens at.
-    let addr = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .context("a port")?;
-    let base = format!("http://{addr}/crates");
+    let base = format!("http://{}/crates", closed_port()?);
     let out = bench.dir.path().join("origin-down");
     let more = ["--crates-base-url", &base, "--retries", "1", "--retry-base", "10ms", "--linger", LINGER];
     let shown = download(bench, &registry, &out, &more)?;
     let task = json!({
         "name": "origin-down", "level": "act", "headline": "Every download fails|Nothing could be fetched|Could not go on",
-        "views": ["overview", "failures"], "texts": {"failures": "No connection"},
+        "views": RUN_VIEWS, "texts": {"failures": "No connection"},
     });
     look(bench, &shown, task)
 }
 
-/// A file system of its own, in memory. Unmounted when this is dropped.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(at: PathBuf) -> anyhow::Result<Option<Self>> {
-        std::fs::create_dir_all(&at).with_context(|| format!("making {}", at.display()))?;
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=192m", "tmpfs"]).arg(&at).output();
-        Ok(mounted.is_ok_and(|output| output.status.success()).then_some(Self(at)))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
-    }
-}
-
-fn disk_full(bench: &Bench) -> anyhow::Result<()> {
-    let Some(small) = Small::mount(bench.dir.path().join("small"))? else {
-        println!("disk-full: skipped, no file system can be mounted here");
-        return Ok(());
+fn disk_full(bench: &Bench) -> anyhow::Result<String> {
+    let Some(small) = SmallDisk::mount(bench.dir.path().join("small"), 192)? else {
+        return Ok("skipped: no file system can be mounted here".to_owned());
     };
     let registry = Registry::start(20_000, 20_000, 100)?;
-    let shown =
-        download(bench, &registry, &small.0.join("mirror"), &["--concurrency", "16", "--linger", LINGER])?;
+    let shown = download(
+        bench,
+        &registry,
+        &small.path().join("mirror"),
+        &["--concurrency", "16", "--linger", LINGER],
+    )?;
     let task = json!({
-        "name": "disk-full", "level": "act", "headline": "The disk is nearly full|Could not go on", "views": ["overview", "storage"],
+        "name": "disk-full", "level": "act", "headline": "The disk is nearly full|Could not go on", "views": RUN_VIEWS,
         "texts": {"storage": "Disk free"},
     });
     look(bench, &shown, task)
@@ -269,7 +241,7 @@ fn releases_below(dir: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn damage(bench: &Bench) -> anyhow::Result<()> {
+fn damage(bench: &Bench) -> anyhow::Result<String> {
     let registry = Registry::start(1_500, 3_000, 0)?;
     let out = bench.dir.path().join("damage");
     download_all(bench, &registry, &out, &[])?;
@@ -287,29 +259,28 @@ fn damage(bench: &Bench) -> anyhow::Result<()> {
         .script(move |ask| if ask.path.ends_with(&gone) { Fault::Status(404) } else { Fault::None });
     let shown = download(bench, &registry, &out, &["--verify-existing", "--linger", LINGER])?;
     let task = json!({
-        "name": "damage", "level": "act", "headline": "Damage that could not be repaired", "views": ["verification", "overview", "runs"],
+        "name": "damage", "level": "act", "headline": "Damage that could not be repaired", "views": RUN_VIEWS,
         "texts": {"verification": "could not be fetched again[^]*repaired|repaired[^]*could not be fetched again", "runs": "damage left"},
     });
     look(bench, &shown, task)
 }
 
-fn pre_flight(bench: &Bench) -> anyhow::Result<()> {
+fn pre_flight(bench: &Bench) -> anyhow::Result<String> {
     let registry = Registry::start(1_000, 30_000, 0)?;
     let out = bench.dir.path().join("pre-flight");
     let shown = download(bench, &registry, &out, &["--dry-run", "--linger", LINGER])?;
     let task = json!({
-        "name": "pre-flight", "level": "good", "headline": "Pre-flight done", "views": ["preflight", "overview"],
+        "name": "pre-flight", "level": "good", "headline": "Pre-flight done", "views": RUN_VIEWS,
         "texts": {"preflight": "enough[^]*Free space"},
     });
     look(bench, &shown, task)
 }
 
-fn between_runs(bench: &Bench) -> anyhow::Result<()> {
+/// A server between two runs. While its page is open, another run fills the gaps.
+fn between_runs(bench: &Bench) -> anyhow::Result<String> {
     let registry = Registry::start(3_000, 4_000, 0)?;
     let out = bench.dir.path().join("between");
-    registry.origin.script(|ask| {
-        if is_release(ask) && ask.path.contains("3-0.1") { Fault::Status(404) } else { Fault::None }
-    });
+    registry.origin.script(|ask| if is_one_in(100, ask) { Fault::Status(404) } else { Fault::None });
     let mut files = Vec::new();
     // Some releases are missing: that is no fault of this test.
     let first = download_all(bench, &registry, &out, &[]);
@@ -327,12 +298,16 @@ fn between_runs(bench: &Bench) -> anyhow::Result<()> {
         .context("the policy")?;
     let policy = out.join("policy.toml").display().to_string();
     let _ = download_all(bench, &registry, &out, &["--policy", &policy]);
-    let out = out.display().to_string();
-    let shown = start(bench, "serve-mirror", &["--mirror", &out, "--listen", "127.0.0.1:0"])?;
+    let root = out.display().to_string();
+    let shown = start(bench, "serve-mirror", &["--mirror", &root, "--listen", "127.0.0.1:0"])?;
     let task = json!({
-        "name": "between-runs", "level": "(good|warn)", "headline": ".", "crate": crate_name,
-        "views": ["mirror", "browse", "runs", "storage", "failures", "setup"], "crate_text": "held back",
+        "name": "between-runs", "level": "warn", "headline": "Serving, with gaps", "crate": crate_name,
+        "views": MIRROR_VIEWS, "crate_text": "held back",
         "texts": {"mirror": "Last run", "runs": "some missing|complete", "setup": "replace-with", "failures": "Refused by the origin|Nothing failed"},
+        "then": "Everything that the last run was to hold is held", "by_events": true,
     });
-    look(bench, &shown, task)
+    look_and(bench, &shown, task, || {
+        registry.origin.script(|_| Fault::None);
+        download_all(bench, &registry, &out, &["--policy", &policy])
+    })
 }
