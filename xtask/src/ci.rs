@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use crate::{api, browser, cargo, cases, docs, features, tidy};
+use crate::{api, browser, captures, cargo, cases, docs, features, tidy};
 
 /// The steps to run.
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,7 @@ enum Step {
     Features,
     Test,
     Cases,
+    Captures,
     Docs,
     Browser,
 }
@@ -55,6 +56,7 @@ enum Work {
     Tidy,
     Features,
     Cases,
+    Captures,
     Docs,
     Browser,
 }
@@ -73,6 +75,7 @@ impl Step {
             Self::Features => "features",
             Self::Test => "test",
             Self::Cases => "cases",
+            Self::Captures => "captures",
             Self::Docs => "docs",
             Self::Browser => "browser",
         }
@@ -99,6 +102,7 @@ impl Step {
             Self::Features => Work::Features,
             Self::Test => plain(&["test", "--workspace", "--locked"]),
             Self::Cases => Work::Cases,
+            Self::Captures => Work::Captures,
             Self::Docs => Work::Docs,
             Self::Browser => Work::Browser,
         }
@@ -118,6 +122,7 @@ impl Step {
             Work::Tidy => "cargo xtask tidy".to_owned(),
             Work::Features => "cargo xtask ci features".to_owned(),
             Work::Cases => "cargo xtask cases".to_owned(),
+            Work::Captures => "cargo xtask captures".to_owned(),
             Work::Docs => "cargo xtask docs".to_owned(),
             Work::Browser => "cargo xtask browser".to_owned(),
         }
@@ -138,6 +143,7 @@ impl Step {
             Work::Tidy => tidy::run(root),
             Work::Features => features::run(root),
             Work::Cases => cases::run(root, &cases::Options::default()),
+            Work::Captures => captures::run(root, &captures::Options::default()),
             Work::Docs => docs::run(root, &docs::Options::default()),
             Work::Browser => browser::run(root, &browser::Options::default()),
         }
@@ -173,9 +179,13 @@ mod tests {
     #[test]
     fn no_choice_means_every_step_once() {
         use Step::{
-            Api, Browser, Cases, Clippy, Deny, Doc, Docs, Features, Fmt, Package, Test, Tidy, Unused,
+            Api, Browser, Captures, Cases, Clippy, Deny, Doc, Docs, Features, Fmt, Package, Test, Tidy,
+            Unused,
         };
-        let all = [Fmt, Clippy, Doc, Api, Deny, Tidy, Package, Unused, Features, Test, Cases, Docs, Browser];
+        let all = [
+            Fmt, Clippy, Doc, Api, Deny, Tidy, Package, Unused, Features, Test, Cases, Captures, Docs,
+            Browser,
+        ];
         assert_eq!(plan(&[]), all);
     }
 

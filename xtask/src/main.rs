@@ -5,6 +5,7 @@
 mod api;
 mod bench;
 mod browser;
+mod captures;
 mod cases;
 mod ci;
 mod dist;
@@ -37,6 +38,8 @@ enum Command {
     Docs(docs::Options),
     /// Look at the console of real runs in headless Chromium: check it, and take pictures.
     Browser(browser::Options),
+    /// Capture what failing runs say on terminals of several widths, in pipes and as JSON, and check it.
+    Captures(captures::Options),
     /// Make a registry from a seed, as files.
     Synth(synth::Synth),
     /// Serve a registry from a seed on this machine, over TLS and HTTP/2.
@@ -82,6 +85,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Cases(options) => cases::run(&root, options),
         Command::Docs(options) => docs::run(&root, options),
         Command::Browser(options) => browser::run(&root, options),
+        Command::Captures(options) => captures::run(&root, options),
         Command::Synth(options) => synth::synth(options),
         Command::Origin(options) => synth::serve(options),
         Command::Dist(options) => dist::run(&root, options),
