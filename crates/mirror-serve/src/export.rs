@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mirror_checksum::Hasher;
 use mirror_index_line::records;
@@ -13,6 +13,7 @@ use mirror_repo::{Listing, Mirror};
 use mirror_store::{CrateStore, Staged, Store};
 use mirror_types::{CrateName, Layout, Printable, ReleaseId, Sha256, StoreId, index_path};
 
+use crate::changelog::Changelog;
 use crate::error::ServeError;
 use crate::held_back::HeldBackTotals;
 use crate::reply::{config_of_files, gzip};
@@ -125,6 +126,7 @@ pub fn export(options: &ExportOptions, stop: &dyn Fn() -> bool) -> Result<Export
         bytes: 0,
         listed: HashSet::new(),
         state: RandomState::new(),
+        changelog: Changelog::at(SystemTime::now()),
     };
     if let ExportFormat::Static { base_url } = &options.format {
         let config = export.store.stage("index/config.json", config_of_files(base_url).as_bytes())?;
@@ -172,6 +174,7 @@ struct Export<'a> {
     /// Hashes of the listed releases.
     listed: HashSet<u64>,
     state: RandomState,
+    changelog: Changelog,
 }
 
 impl Export<'_> {
@@ -223,6 +226,11 @@ impl Export<'_> {
             }
         }
         if !same {
+            let name = rel.rsplit('/').next().unwrap_or_default();
+            // A new crate is in nobody's cache.
+            if !before.is_empty() {
+                self.changelog.changes(name, &listing.text);
+            }
             self.index.push(self.store.stage(rel, &listing.text)?);
         }
         Ok(())
@@ -340,16 +348,28 @@ impl Export<'_> {
         self.bytes += bytes;
     }
 
-    /// Commits releases first, then their index files, then removes what is not listed any more.
+    /// Commits releases first, then the log of changes and the index files, then removes what is not listed any more.
     fn commit(&mut self) -> Result<(), ServeError> {
-        for batch in [&mut self.releases, &mut self.index] {
-            if !batch.is_empty() {
-                self.store.commit(std::mem::take(batch))?;
-            }
+        if !self.releases.is_empty() {
+            self.store.commit(std::mem::take(&mut self.releases))?;
+        }
+        self.log_changes()?;
+        if !self.index.is_empty() {
+            self.store.commit(std::mem::take(&mut self.index))?;
         }
         self.outcome.removed += self.gone.len() as u64;
         self.store.remove(self.gone.drain(..))?;
         self.bytes = 0;
+        Ok(())
+    }
+
+    /// Writes which index files are about to change, where clients may read that.
+    fn log_changes(&mut self) -> Result<(), ServeError> {
+        if matches!(self.options.format, ExportFormat::Static { .. })
+            && let Some(log) = self.changelog.stage(&self.store)?
+        {
+            self.store.commit(vec![log])?;
+        }
         Ok(())
     }
 
@@ -367,6 +387,8 @@ impl Export<'_> {
                     continue;
                 }
                 let old = releases(&self.store.read(&rel)?);
+                self.changelog.goes(&file);
+                self.log_changes()?;
                 self.store.remove([packed_path(&rel), rel])?;
                 self.gone.extend(old.into_keys().map(|id| self.options.format.path(&id)));
                 self.commit()?;

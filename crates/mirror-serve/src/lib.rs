@@ -4,6 +4,7 @@ mod answer;
 mod app;
 mod body;
 mod cache;
+mod changelog;
 mod client;
 mod conditions;
 mod connection;

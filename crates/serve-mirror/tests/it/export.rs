@@ -160,8 +160,17 @@ fn an_export_follows_the_mirror_and_does_nothing_twice() {
     let mut all = expected(&world, path);
     all.insert("index/config.json".to_owned());
     packed(&world, &mut all);
+    all.insert("index/changelog".to_owned());
     assert_eq!(files(&world.path("web")), all);
     packed_forms_are_alike(&world.path("web"));
+    let logged = || std::fs::read_to_string(world.path("web/index/changelog")).unwrap();
+    let log = logged();
+    let named: BTreeSet<&str> = log.lines().map(|line| line.split(' ').nth(2).unwrap()).collect();
+    assert_eq!(named, BTreeSet::from(["a", "ab", "abc", "mixed_case", "with-dash"]), "{log}");
+    let file = std::fs::read(world.path("web/index/1/a")).unwrap();
+    let sha256: String =
+        <sha2::Sha256 as sha2::Digest>::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(log.contains(&format!(" a {sha256}\n")) && log.contains(" mixed_case -\n"), "{log}");
     for (path, text) in world.registry.index_files() {
         assert_eq!(std::fs::read(world.path("web/index").join(path)).unwrap(), text);
     }
@@ -171,6 +180,7 @@ fn an_export_follows_the_mirror_and_does_nothing_twice() {
     // A file was removed by hand.
     std::fs::remove_file(world.path("web/crates/a/a-1.0.0.crate")).unwrap();
     figures(&export(&world, "web", &args, 0), &[("linked", 1), ("there already", 6)]);
+    assert_eq!(logged(), log, "no index file has changed");
     export(&world, "out", &args, 2);
     let nothing = export(&world, "web", &["--mirror", "nowhere"], 2);
     assert_eq!(nothing, "");
