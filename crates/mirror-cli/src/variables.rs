@@ -134,6 +134,7 @@ const KNOWN: &[&str] = &[
     "snapshots",
     "summary",
     "tar",
+    "tar-out",
     "target",
     "threads",
     "threshold",
@@ -151,6 +152,7 @@ const KNOWN: &[&str] = &[
     "with-licence",
     "with-lockfiles",
     "yes",
+    "zip",
 ];
 
 /// Returns the variable that sets a flag.
