@@ -268,7 +268,8 @@ impl Mirror {
     }
 
     /// Reports what the runs of the mirror did: those that recorded their end, and those that left only records in the
-    /// last part of the manifest. `running_since_ms`: a run that began no earlier and has no end is under way. Blocks.
+    /// last part of the manifest. `running_since_ms`: a run that began no earlier and has no end is under way; without it,
+    /// one whose last record is younger than ten minutes. Blocks.
     ///
     /// # Errors
     /// When the catalogue, the manifest or the directory of the snapshots cannot be read.
@@ -277,16 +278,10 @@ impl Mirror {
         let known: HashSet<String> = rows.iter().map(|row| row.id.clone()).collect();
         let oldest_ms = rows.last().map(|row| row.began_ms);
         let (in_manifest, is_whole) = self.runs_in_manifest()?;
+        let now_ms = millis(SystemTime::now());
         let mut runs: Vec<RunReport> = rows.into_iter().map(RunReport::from).collect();
         for mut run in in_manifest.into_iter().filter(|run| !known.contains(&run.id)) {
-            let is_running = running_since_ms.is_some_and(|since| run.began_ms >= since);
-            let is_old = oldest_ms.is_none_or(|oldest| run.began_ms < oldest);
-            run.state = match (is_running, is_old) {
-                (true, _) => "running",
-                (false, true) => "recorded",
-                (false, false) => "unfinished",
-            }
-            .to_owned();
+            run.state = state_of(&run, running_since_ms, oldest_ms, now_ms).to_owned();
             run.ended_ms = run.ended_ms.filter(|_| run.state == "recorded");
             runs.push(run);
         }
@@ -338,6 +333,29 @@ impl Mirror {
     }
 }
 
+/// The time after its last record for which a run that did not record its end counts as going on, when nobody knows.
+const PERHAPS_RUNNING_MS: u64 = 600_000;
+
+/// Returns the state of a run of which only records of releases are known.
+fn state_of(
+    run: &RunReport,
+    running_since_ms: Option<u64>,
+    oldest_ms: Option<u64>,
+    now_ms: u64,
+) -> &'static str {
+    let is_running = match running_since_ms {
+        Some(since) => run.began_ms >= since,
+        None => run.ended_ms.is_some_and(|last| now_ms.saturating_sub(last) < PERHAPS_RUNNING_MS),
+    };
+    if is_running {
+        "running"
+    } else if oldest_ms.is_none_or(|oldest| run.began_ms < oldest) {
+        "recorded"
+    } else {
+        "unfinished"
+    }
+}
+
 /// Adds a record to its run.
 fn add(run: &mut RunReport, record: &ManifestRecord) {
     let ms = |text: &str| mirror_manifest::millis(text).unwrap_or(0);
@@ -362,4 +380,27 @@ fn tail_of(path: &Path) -> Option<(Vec<u8>, bool)> {
     let mut tail = vec![0; usize::try_from(len).ok()?];
     file.read_exact_at(&mut tail, file.len() - len).ok()?;
     Some((tail, len == file.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_without_an_end_is_going_on_or_was_ended_from_outside() {
+        let run = RunReport { began_ms: 1_000, ended_ms: Some(2_000), ..RunReport::default() };
+        let soon = 2_000 + PERHAPS_RUNNING_MS - 1;
+        for (since, oldest, now, state) in [
+            (Some(1_000), Some(500), soon, "running"),
+            (Some(1_001), Some(500), soon, "unfinished"),
+            // Between runs, only the time of its last record tells.
+            (None, Some(500), soon, "running"),
+            (None, Some(500), soon + 1, "unfinished"),
+            // Older than every recorded run: of a version that did not record them.
+            (None, Some(1_500), soon + 1, "recorded"),
+            (None, None, soon + 1, "recorded"),
+        ] {
+            assert_eq!(state_of(&run, since, oldest, now), state, "{since:?} {oldest:?} {now}");
+        }
+    }
 }

@@ -1,4 +1,15 @@
 // The views of a mirror: beside a run, and between runs.
+
+// The colour of the free space, by the limits of the band (verdict.rs).
+function room(disk) {
+  if (disk.free < 1073741824) return "is-bad";
+  return disk.free < 21474836480 && disk.free < disk.total / 20 ? "is-warn" : null;
+}
+// A fragment may be typed by hand, with a % that escapes nothing.
+function unescaped(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
 const storage = {
   name: "Storage",
   path: "/api/storage",
@@ -12,7 +23,7 @@ const storage = {
     const rows = answer.bundles.map((one) => [h("span", { class: "mono" }, one.name), tag(...(states[one.state] || [one.state, ""])), count(one.releases), one.bytes === null ? dash : bytes(one.bytes)]);
     patch(this.main,
       figures(
-        disk ? ["Disk free", bytes(disk.free), "of " + bytes(disk.total), disk.free < 1073741824 ? "is-bad" : disk.free < 21474836480 ? "is-warn" : null] : ["Disk free", "unknown", null],
+        disk ? ["Disk free", bytes(disk.free), "of " + bytes(disk.total), room(disk)] : ["Disk free", "unknown", null],
         disk && disk.inodes_free !== null ? ["Files that fit", count(disk.inodes_free), "inodes free"] : null,
         ["Releases held", count(answer.releases), bytes(answer.bytes)],
         ["Loose files", count(answer.loose), null], ["In bundles", count(answer.bundled), many(answer.bundles_all, "bundle", "bundles")],
@@ -94,7 +105,7 @@ const browse = {
     put(main, h("section", { class: "box" }, h("label", { for: "search" }, "Search the crates of this mirror"), this.input, this.names), this.crate);
     this.look();
     const asked = location.hash.split("/")[1];
-    if (asked) this.open(decodeURIComponent(asked));
+    if (asked) this.open(unescaped(asked));
   },
   async look() {
     const text = this.input.value.trim();
