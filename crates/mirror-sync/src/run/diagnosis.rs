@@ -123,6 +123,8 @@ fn of(failure: &RecordFailure) -> Option<Diagnosis> {
     let attempt = &failure.attempt;
     match (attempt.kind, attempt.http_status) {
         _ if failure.is_planned => None,
+        // Nothing was asked for: that says nothing about the origin.
+        ("offline", _) => None,
         ("wrong_hash", _) if failure.is_page => Some(Diagnosis::Pages),
         ("wrong_hash", _) if failure.is_empty => Some(Diagnosis::Empty),
         ("wrong_hash", _) => Some(Diagnosis::WrongBytes),
@@ -205,5 +207,6 @@ mod tests {
         let mixed = [(failure("wrong_hash", Some(200)), 200), (failure("http_status", Some(404)), 1)];
         assert_eq!(diagnosed(&mixed, true), None);
         assert_eq!(diagnosed(&[(RecordFailure::planned("no_checksum", String::new()), 500)], true), None);
+        assert_eq!(diagnosed(&[(failure("offline", None), 5_000)], true), None);
     }
 }
