@@ -239,6 +239,7 @@ async fn carry_out(
     let progress = router.tally.progress();
     let (stop, watcher) = (cancel.clone(), Arc::clone(observer));
     let judgement = Judgement::new(options.policy.clone().unwrap_or_default(), options.moment());
+    let was_empty = mirror.catalogue().is_empty()?;
     let dispatcher = Dispatcher {
         mirror,
         observer: watcher,
@@ -249,6 +250,8 @@ async fn carry_out(
         cancel: stop,
         outcome,
         same: SameFailures::new(is_part),
+        was_empty,
+        denied_before: 0,
     };
     let message_queue = queues.message_queue;
     drop(queues.hash_queue);

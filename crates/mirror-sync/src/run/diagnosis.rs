@@ -75,7 +75,8 @@ impl fmt::Display for Diagnosis {
 pub(crate) struct SameFailures {
     /// True if a person chose the releases.
     is_part: bool,
-    first: Option<Diagnosis>,
+    /// The first of them, with the status if that tells refusals apart.
+    first: Option<(Diagnosis, Option<u16>)>,
     count: u64,
     differ: bool,
     /// Some of the crates that they are of, as many as matter.
@@ -92,16 +93,18 @@ impl SameFailures {
     /// to deliver, say nothing.
     pub(crate) fn add(&mut self, name: &CrateName, failure: &RecordFailure) {
         let Some(diagnosis) = of(failure) else { return };
-        self.differ |= *self.first.get_or_insert(diagnosis) != diagnosis;
+        let status = failure.attempt.http_status.filter(|_| failure.attempt.kind == "http_status");
+        let seen = (diagnosis, status);
+        self.differ |= *self.first.get_or_insert(seen) != seen;
         self.count += 1;
         if self.crates.len() < MISSING_CRATES_OF_PART && !self.crates.contains(name) {
             self.crates.insert(name.clone());
         }
     }
 
-    /// Returns the diagnosis once the failures are enough for one. `is_new` tells that the mirror holds nothing.
+    /// Returns the diagnosis once the failures are enough for one. `is_new`: the mirror holds nothing.
     pub(crate) fn diagnosis(&self, is_new: bool) -> Option<Diagnosis> {
-        let first = self.first.filter(|_| !self.differ)?;
+        let (first, _) = self.first.filter(|_| !self.differ)?;
         let missing = matches!(first, Diagnosis::NotThere(_));
         let (releases, crates) = match first {
             Diagnosis::Empty => (EMPTY_BODIES, 0),
@@ -114,7 +117,8 @@ impl SameFailures {
 
     /// Returns the diagnosis of a run that has tried everything, and holds nothing of it.
     pub(crate) fn diagnosis_of_all(&self) -> Option<Diagnosis> {
-        self.first.filter(|_| !self.differ && self.count >= SAME_FAILURES_OF_ALL)
+        let (first, _) = self.first?;
+        (!self.differ && self.count >= SAME_FAILURES_OF_ALL).then_some(first)
     }
 }
 
@@ -206,6 +210,9 @@ mod tests {
     fn different_failures_and_those_without_a_request_are_none() {
         let mixed = [(failure("wrong_hash", Some(200)), 200), (failure("http_status", Some(404)), 1)];
         assert_eq!(diagnosed(&mixed, true), None);
+        let refused = |status| (failure("http_status", Some(status)), 5_000);
+        assert_eq!(diagnosed(&[refused(451)], true), Some(Diagnosis::Same("http_status")));
+        assert_eq!(diagnosed(&[refused(451), refused(403)], true), None, "a status is not like another");
         assert_eq!(diagnosed(&[(RecordFailure::planned("no_checksum", String::new()), 500)], true), None);
         assert_eq!(diagnosed(&[(failure("offline", None), 5_000)], true), None);
     }

@@ -43,6 +43,10 @@ pub(crate) struct Dispatcher {
     pub(crate) cancel: CancellationToken,
     pub(crate) outcome: Outcome,
     pub(crate) same: SameFailures,
+    /// True if the mirror held nothing when the run began.
+    pub(crate) was_empty: bool,
+    /// Denied requests for releases that an earlier run was refused as well.
+    pub(crate) denied_before: u64,
 }
 
 /// The rest of a run when everything is committed.
@@ -132,7 +136,7 @@ impl Dispatcher {
                     batch.tx.audit(release, (*sha256, *bytes), locations);
                 }
             }
-            Message::Failed { context, failure } => self.failed(*context, *failure, batch),
+            Message::Failed { context, failure } => self.failed(*context, *failure, batch)?,
             Message::CrateFailed { name, failure } => self.crate_failed(name, *failure, batch),
             Message::CrateRead(name) => batch.tx.crate_read(name),
             Message::Lost(id, store) => batch.tx.lost(&self.mirror, id, store)?,
@@ -188,8 +192,7 @@ impl Dispatcher {
             // Whatever is staged is dropped with the release.
             let mut failure = RecordFailure::planned("wrong_hash", why);
             failure.attempt.retries = verified.bytes.retries;
-            self.failed(*verified.context, failure, batch);
-            return Ok(());
+            return self.failed(*verified.context, failure, batch);
         }
         let VerifiedRelease { context, bytes, prior, staged } = verified;
         let JobContext { release, replaces, .. } = *context;
@@ -224,11 +227,20 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn failed(&mut self, context: JobContext, failure: RecordFailure, batch: &mut Batch) {
+    fn failed(
+        &mut self,
+        context: JobContext,
+        failure: RecordFailure,
+        batch: &mut Batch,
+    ) -> Result<(), SyncError> {
         let JobContext { release, was_wrong, .. } = context;
         let acknowledged = failure.attempt.unavailable && self.gaps.contains(&release.id);
         if !acknowledged && self.outcome.downloaded == 0 {
-            self.same.add(&release.id.name, &failure);
+            if self.was_refused_before(&release.id, &failure)? {
+                self.denied_before += u64::from(failure.denied);
+            } else {
+                self.same.add(&release.id.name, &failure);
+            }
         }
         let RecordFailure { attempt, unreached, denied, .. } = failure;
         let outcome = &mut self.outcome;
@@ -253,6 +265,19 @@ impl Dispatcher {
             self.outcome.fail(release.id.to_string(), attempt.message.clone());
         }
         batch.tx.fail(release, attempt);
+        Ok(())
+    }
+
+    /// Returns whether an earlier run was refused the release as well. That its origin never delivers it says nothing
+    /// about the others; in a mirror that holds nothing, it may have been the same wrong address.
+    fn was_refused_before(&self, id: &ReleaseId, failure: &RecordFailure) -> Result<bool, SyncError> {
+        if self.was_empty || !failure.attempt.unavailable {
+            return Ok(false);
+        }
+        let known = self.mirror.catalogue().ledger_of(&id.name)?;
+        Ok(known
+            .iter()
+            .any(|(version, kind)| *version == id.version.as_str() && kind == failure.attempt.kind))
     }
 
     /// Returns whether the mirror holds nothing of what is selected, as far as that is known.
@@ -264,7 +289,8 @@ impl Dispatcher {
     /// 500 for a missing file: that does not count once they delivered one, unless a great many requests all end so.
     /// The fetcher detects silence.
     fn is_hopeless(&mut self) -> bool {
-        let stranger = self.is_new();
+        // What is selected and held may be planned last.
+        let stranger = self.was_empty && self.is_new();
         if self.outcome.downloaded == 0 && self.outcome.diagnosis.is_none() {
             self.outcome.diagnosis = self.same.diagnosis(stranger);
         }
@@ -272,7 +298,8 @@ impl Dispatcher {
         let (unreached, denied) = (outcome.unreached, outcome.denied);
         let answered = outcome.failed + outcome.unavailable - unreached - denied;
         let most = if stranger { DEAD_ORIGIN } else { DEAD_ORIGIN_OF_OLD };
-        outcome.diagnosis.is_some() || (outcome.downloaded + answered == 0 && unreached + denied >= most)
+        let refused = unreached + denied - self.denied_before;
+        outcome.diagnosis.is_some() || (outcome.downloaded + answered == 0 && refused >= most)
     }
 
     fn crate_failed(&mut self, name: CrateName, failure: RecordFailure, batch: &mut Batch) {

@@ -72,6 +72,7 @@ impl World {
             let id = id("held", &format!("1.0.{n}"));
             tally.count(&Decision::Existing { id, bytes: 1, audit: None });
         }
+        let was_empty = mirror.catalogue().is_empty().expect("catalogue");
         let dispatcher = Dispatcher {
             mirror,
             observer: Arc::clone(&self.events) as Arc<dyn SyncObserver>,
@@ -82,6 +83,8 @@ impl World {
             cancel: self.cancel.clone(),
             outcome: Outcome::default(),
             same: SameFailures::default(),
+            was_empty,
+            denied_before: 0,
         };
         let (send, receive) = crossbeam_channel::unbounded();
         messages.into_iter().for_each(|message| send.send(message).expect("taken"));
@@ -131,7 +134,7 @@ fn failure(name: &str, status: u16) -> Message {
     let mut failure = RecordFailure::planned("http", format!("status {status}"));
     failure.denied = status == 403;
     failure.is_planned = false;
-    failure.attempt.unavailable = status == 404;
+    failure.attempt.unavailable = matches!(status, 403 | 404);
     failure.attempt = FailedAttempt { http_status: Some(status), ..failure.attempt };
     Message::Failed { context: context(name, b"x"), failure: Box::new(failure) }
 }
@@ -243,6 +246,40 @@ fn an_origin_without_any_of_the_releases_is_diagnosed() {
         made
     });
     assert!(!outcome.expect("run").0.given_up, "it delivers some");
+}
+
+/// Checks the night of a mirror that holds something, when nothing is new and the origin refuses what it always did.
+#[test]
+fn what_the_origin_never_delivered_does_not_end_a_later_run() {
+    let refused = |status, names: std::ops::Range<usize>| {
+        names.map(|n| failure(&format!("c{n}"), status)).collect::<Vec<_>>()
+    };
+    for status in [404, 403] {
+        let world = World::new();
+        world.take(|mirror| vec![verified(mirror, "there", b"x", b"x")]).expect("run");
+        // The first of these nights is given up, and leaves all of them in the ledger.
+        world.take(|_| refused(status, 0..1_200)).expect("run");
+        let world = World { cancel: CancellationToken::new(), ..world };
+        let outcome = world.take(|_| refused(status, 0..1_200)).expect("run").0;
+        assert_eq!((outcome.given_up, outcome.diagnosis), (false, None), "{status}: all are known");
+        let outcome = world.take(|_| refused(status, 0..2_199)).expect("run").0;
+        assert!(!outcome.given_up, "{status}: 999 are new");
+        let outcome = world.take(|_| refused(status, 0..3_199)).expect("run").0;
+        assert!(outcome.given_up, "{status}: 1,000 are new");
+    }
+    // In a mirror that holds nothing, what failed before counts like all others.
+    let world = World::new();
+    world.take(|_| refused(404, 0..99)).expect("run");
+    assert!(world.take(|_| refused(404, 0..100)).expect("run").0.given_up);
+}
+
+/// Checks the order of an incremental run, which counts what is unchanged last.
+#[test]
+fn a_mirror_that_holds_something_is_not_new_before_the_plan_has_counted_it() {
+    let world = World::new();
+    world.take(|mirror| vec![verified(mirror, "there", b"x", b"x")]).expect("run");
+    let refused = (0..100).map(|n| failure(&format!("c{n}"), 404)).collect();
+    assert!(!world.take(|_| refused).expect("run").0.given_up);
 }
 
 #[test]
