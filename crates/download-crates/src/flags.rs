@@ -61,8 +61,8 @@ pub(crate) struct Flags {
     /// Only what this lockfile names; may be given many times.
     #[arg(long, value_name = "FILE", help_heading = "Selection")]
     pub(crate) cargo_lock: Vec<PathBuf>,
-    /// Only these crates: names, names with a version or a requirement (serde@1.0.200, serde@^1), or globs, separated by
-    /// commas; may be given many times.
+    /// Only these crates: names, names with a version or a requirement (serde@1.0.200, serde@^1, serde@>=1,<2), or globs,
+    /// separated by commas; may be given many times.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Selection")]
     pub(crate) crates: Vec<String>,
     /// Only the crates in this file: a name or glob a line, # comments.

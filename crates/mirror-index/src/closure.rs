@@ -87,6 +87,8 @@ pub struct ClosureReport {
     pub unsatisfied: usize,
     /// The first of these requirements, for people.
     pub first_unsatisfied: Vec<String>,
+    /// Requirements on the crates that it begins with that no version satisfies.
+    pub unmatched: Vec<(CrateName, String)>,
     /// Crates that were not examined, with the reason.
     pub beyond: Vec<(CrateName, String)>,
 }
@@ -267,11 +269,10 @@ impl Closure {
         self.files.insert(key.clone(), found);
         let mut work = Vec::new();
         if is_first && self.roots.contains(&key) {
+            let named = records.first().map_or_else(|| name.clone(), |record| record.id.name.clone());
             let selected = self.selection.select(records);
-            selected
-                .unmatched
-                .iter()
-                .for_each(|requirement| self.count_unsatisfied(format!("{key} {requirement}")));
+            let unmatched = selected.unmatched.into_iter();
+            self.report.unmatched.extend(unmatched.map(|requirement| (named.clone(), requirement)));
             let wanted: HashSet<ReleaseId> = selected.records.into_iter().map(|record| record.id).collect();
             self.begin_with(&key, &wanted, &mut work);
         }

@@ -23,7 +23,7 @@ pub struct NameSet {
 /// Some versions of a crate.
 #[derive(Debug, Clone)]
 enum Versions {
-    /// Exactly this one, whether it is yanked or not.
+    /// Exactly this one, whether it is yanked or not. Build metadata counts only if it was given: Cargo ignores it.
     Exact(Version),
     /// Those that satisfy a requirement.
     Matching(VersionReq),
@@ -37,6 +37,7 @@ impl Versions {
 
     fn contain(&self, version: &str) -> bool {
         Version::parse(version).is_ok_and(|version| match self {
+            Self::Exact(exact) if exact.build.is_empty() => version.cmp_precedence(exact).is_eq(),
             Self::Exact(exact) => version == *exact,
             Self::Matching(requirement) => requirement.matches(&version),
         })
@@ -79,20 +80,21 @@ impl NameSet {
     }
 
     /// Parses the same, and names with a version or a requirement: `serde@1.0.200`, `serde@^1`. A crate that is also
-    /// given without one has all its versions.
+    /// given without one has all its versions. A text that begins with a comparison goes on with the requirement before
+    /// it, so that lists which were split at commas may have `serde@>=1,<2`.
     ///
     /// # Errors
     /// When a text is none of these.
     pub fn parse_with_versions(texts: &[String]) -> Result<Self, SelectionError> {
         let (mut names, mut versions) = (Vec::new(), HashMap::<String, Vec<Versions>>::new());
         let mut whole = HashSet::new();
-        for text in texts.iter().map(|text| text.trim()) {
+        for text in joined(texts) {
             let Some((name, wanted)) = text.split_once('@') else {
-                whole.extend(CrateName::new(text).ok().map(|name| name.canonical()));
-                names.push(text.to_owned());
+                whole.extend(CrateName::new(&text).ok().map(|name| name.canonical()));
+                names.push(text);
                 continue;
             };
-            let bad = || SelectionError::Versions { text: Printable(text).to_string() };
+            let bad = || SelectionError::Versions { text: Printable(&text).to_string() };
             let wanted = Versions::parse(wanted.trim()).ok_or_else(bad)?;
             let name = CrateName::new(name.trim()).map_err(|_| bad())?;
             versions.entry(name.canonical()).or_default().push(wanted);
@@ -123,6 +125,12 @@ impl NameSet {
         unmatched
     }
 
+    /// Returns whether it has a crate of which not all versions are meant.
+    #[must_use]
+    pub fn has_versions(&self) -> bool {
+        !self.versions.is_empty()
+    }
+
     /// Returns whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -147,6 +155,21 @@ impl NameSet {
     pub fn exact_names(&self) -> Option<Vec<CrateName>> {
         self.globs.is_empty().then(|| self.exact.clone())
     }
+}
+
+/// Joins the parts of requirements that were split at their commas.
+fn joined(texts: &[String]) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::with_capacity(texts.len());
+    for text in texts.iter().map(|text| text.trim()) {
+        match joined.last_mut().filter(|last| last.contains('@')) {
+            Some(last) if text.starts_with(['<', '>', '=', '^', '~']) => {
+                last.push(',');
+                last.push_str(text);
+            }
+            _ => joined.push(text.to_owned()),
+        }
+    }
+    joined
 }
 
 /// Returns a glob in the form in which [`NameSet`] compares it with canonical names: lower case, `_` for `-` outside of
@@ -426,9 +449,27 @@ mod tests {
             "all of it was named, too"
         );
         assert_eq!(select(&["a-b@3", "a-b@2"], 0), ("2.0.0".to_owned(), "^3".to_owned()));
-        for bad in ["a@", "a@one", "a*@1", "@1", "../a@1"] {
+        // Lists are split at commas.
+        assert_eq!(select(&["a-b@>=1", "<2", "b"], 0), found("1.1.0"));
+        assert_eq!(select(&["a-b@>=0.9", " <1.2"], 0), found("0.9.0 1.1.0"));
+        for bad in ["a@", "a@one", "a*@1", "@1", "../a@1", "<2"] {
             assert!(NameSet::parse_with_versions(&[bad.to_owned()]).is_err(), "{bad}");
         }
+        assert!(NameSet::parse_with_versions(&["a".to_owned(), "<2".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn build_metadata_counts_only_if_it_is_given() {
+        let select = |text: &str| {
+            let include = NameSet::parse_with_versions(&[text.to_owned()]).expect("set");
+            let records = ["0.18.0+1.9.0", "0.18.0+1.9.1", "0.18.1+1.9.1"].map(|text| record(text, false));
+            let selected = Selection { include, ..Selection::default() }.select(records.to_vec());
+            (selected.records.len(), selected.unmatched.len())
+        };
+        assert_eq!(select("a-b@0.18.0"), (2, 0));
+        assert_eq!(select("a-b@0.18.0+1.9.1"), (1, 0));
+        assert_eq!(select("a-b@0.18.0+1.9.2"), (0, 1));
+        assert_eq!(select("a-b@0.18.0-rc.1"), (0, 1));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::error::SyncError;
 use crate::given::{MAX_TEXT_BYTES, read_text};
 use crate::list::read_checksums;
 use crate::observe::SyncObserver;
-use crate::options::{DownloadOptions, Prune};
+use crate::options::{DownloadOptions, Prune, Upstream};
 use crate::outcome::Outcome;
 use crate::packaged;
 use crate::run::opened::lock;
@@ -131,6 +131,11 @@ async fn with_lockfiles(
     Ok(())
 }
 
+/// Returns whether a lockfile or a list of addresses says which versions are mirrored.
+fn says_versions(options: &DownloadOptions) -> bool {
+    !options.cargo_locks.is_empty() || matches!(options.upstream, Upstream::List(_))
+}
+
 /// Reads what the options name, and updates the index. `packaged` is what lockfiles inside of releases name.
 async fn prepare(
     options: DownloadOptions,
@@ -140,6 +145,13 @@ async fn prepare(
 ) -> Result<Run, SyncError> {
     if options.include_yanked && options.prune == Some(Prune::Yanked) {
         return Err(SyncError::WantedAndPruned);
+    }
+    if options.include.has_versions() && says_versions(&options) {
+        return Err(SyncError::Usage(
+            "some crates are named with a version, and a lockfile or a list says which versions are mirrored; name the \
+             crates without versions, or mirror them in a run of their own"
+                .to_owned(),
+        ));
     }
     let mut locks = Vec::new();
     for path in &options.cargo_locks {

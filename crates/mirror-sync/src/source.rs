@@ -288,11 +288,12 @@ impl Opening<'_> {
     ) -> Result<Found, SyncError> {
         let Closed { index, crates, mut report } = closed;
         unread.append(&mut report.beyond);
+        let unmatched = std::mem::take(&mut report.unmatched);
         let mut wanted = Selection::default();
         wanted.include_yanked = true;
         let expected = Expected::Releases(crates.iter().map(|records| records.len() as u64).sum());
         let read = self.read_file(&wanted, false)?;
-        let index = Box::new(ChosenIndex { index, crates, named: self.named.to_vec(), read });
+        let index = Box::new(ChosenIndex { index, crates, named: self.named.to_vec(), unmatched, read });
         Ok(Found { faults, unread, expected, closure: report, ..Found::of(index, wanted) })
     }
 }

@@ -86,6 +86,17 @@ fn everything_that_could_satisfy_is_chosen() {
 }
 
 #[test]
+fn what_was_asked_for_and_is_not_there_is_no_unsatisfied_dependency() {
+    let (_, ids, report) = close(&sample(), |selection, _| {
+        let texts = ["TOP@1.0.0".to_owned(), "top@^99".to_owned()];
+        selection.include = NameSet::parse_with_versions(&texts).expect("names");
+    });
+    assert!(ids.contains(&"top 1.0.0".to_owned()), "{ids:?}");
+    assert_eq!(report.unmatched, [("top".parse().expect("name"), "^99".to_owned())]);
+    assert_eq!(report.first_unsatisfied, ["gone ^9"]);
+}
+
+#[test]
 fn the_newest_of_each_requirement_is_chosen_and_the_scope_is_narrowed() {
     let newest = |change: fn(&mut ClosureOptions)| {
         close(&sample(), |selection, options| {

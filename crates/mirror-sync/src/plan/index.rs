@@ -35,6 +35,8 @@ pub(crate) enum Item {
     Exists(CrateName),
     /// The file of a crate could not be fetched.
     Unread { name: CrateName, why: String },
+    /// No version of a crate that was named satisfies a requirement.
+    Unmatched { name: CrateName, requirement: String },
     /// A bad line that belongs to no index file.
     BadLine(String),
     /// Totals of files that did not change since an earlier run read them.

@@ -163,6 +163,7 @@ impl Planner<'_> {
                 Ok(())
             }
             Item::Unread { name, why } => self.unread(&name, &why),
+            Item::Unmatched { name, requirement } => self.unmatched(name, requirement),
             Item::BadLine(text) => self.decide(Decision::BadLine(text)),
             Item::Unchanged(totals) => self.decide(Decision::Unchanged(totals)),
         }
@@ -240,10 +241,6 @@ impl Planner<'_> {
         if selected.undated > 0 {
             self.decide(Decision::Undated(selected.undated as u64))?;
         }
-        for requirement in &selected.unmatched {
-            let fault = PlanFault::NoVersion { name: name.clone(), requirement: requirement.clone() };
-            self.decide(Decision::FailCrate { name: name.clone(), fault })?;
-        }
         let good = |record: &IndexRecord| {
             held.get(record.id.version.as_str()).is_some_and(|held| held.sha256 == record.cksum)
         };
@@ -253,6 +250,10 @@ impl Planner<'_> {
         self.undefer(&listed, wanted.clone(), &is_gone)?;
         let mut groups = self.remaining(&listed, wanted.clone(), &is_gone);
         self.resolve(&name, wanted)?;
+        // The entry of the crate that an earlier run left is resolved by now.
+        for requirement in selected.unmatched {
+            self.unmatched(name.clone(), requirement)?;
+        }
         let largest = largest(&held);
         for (id, lock, index) in selected.checksum_conflicts {
             self.begin(&id)?;
@@ -379,6 +380,12 @@ impl Planner<'_> {
     fn fail_crate(&mut self, name: CrateName, fault: PlanFault) -> Result<(), Halt> {
         self.selected += 1;
         self.decide(Decision::FailCrate { name, fault })
+    }
+
+    /// Reports a requirement on a named crate that none of its versions satisfies.
+    fn unmatched(&mut self, name: CrateName, requirement: String) -> Result<(), Halt> {
+        let fault = PlanFault::NoVersion { name: name.clone(), requirement };
+        self.fail_crate(name, fault)
     }
 
     fn keep_lines(&mut self, lines: Option<Box<PackedLines>>) {

@@ -274,6 +274,18 @@ fn the_ledger_is_resolved_crate_by_crate() {
     assert!(!planned.complete);
 }
 
+/// Checks that what an earlier run noted of a crate is resolved first: it has the same place in the ledger.
+#[test]
+fn a_version_that_is_not_there_fails_again_in_the_next_run() {
+    let texts = ["a@1.0.0".to_owned(), "a@9".to_owned()];
+    let mut wanted = Wanted { scope: Scope::Part, limit: 5, ..wanted() };
+    wanted.selection.include = NameSet::parse_with_versions(&texts).expect("names");
+    let mut view = HeldInMemory::default();
+    view.failed.push(("a".to_owned(), FailedRelease { id: None, lost: false }));
+    let (words, _) = run(wanted, vec![file("a", &[line("a", "1.0.0", 1)])], view);
+    assert_eq!(words, ["read a", "fail a not-in-index", "fetch a 1.0.0 of 0"]);
+}
+
 #[test]
 fn what_upstream_removes_and_reinstates_is_reported_once() {
     let lines =

@@ -77,6 +77,8 @@ pub(crate) struct ChosenIndex {
     pub(crate) crates: Vec<Vec<IndexRecord>>,
     /// Crates that must be found. A crate of which nothing is chosen, because all of it is yanked, counts as found.
     pub(crate) named: Vec<CrateName>,
+    /// Requirements on them that no version satisfies.
+    pub(crate) unmatched: Vec<(CrateName, String)>,
     pub(crate) read: ReadFile,
 }
 
@@ -95,9 +97,11 @@ impl Index for ChosenIndex {
                 file = Some(self.read.whole_file(&found.path, &found.data)?);
             }
             if take(Item::Chosen { file, records }).is_break() {
-                break;
+                return Ok(());
             }
         }
+        let unmatched = std::mem::take(&mut self.unmatched).into_iter();
+        let _ = unmatched.map(|(name, requirement)| Item::Unmatched { name, requirement }).try_for_each(take);
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ mod licences;
 mod nights;
 mod offered;
 mod snapshots;
+mod versions;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
