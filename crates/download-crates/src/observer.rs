@@ -278,6 +278,10 @@ impl Reporter {
                 "no snapshot was taken; everything else is done, and the next run takes one: {error}{}",
                 cause(*error)
             ),
+            SyncEvent::HistoryFailed(error) => tracing::warn!(
+                "the run could not be recorded among the runs of the mirror; everything else is done: {error}{}",
+                cause(error)
+            ),
             SyncEvent::BadSnapshot(error) => log_bad_snapshot(error),
             _ => {}
         }

@@ -242,6 +242,8 @@ pub enum SyncEvent<'a> {
     /// A snapshot was due and could not be taken or signed. Everything else of the run is done, and the next run takes
     /// one.
     SnapshotFailed(&'a crate::SyncError),
+    /// The run could not be recorded in the history of the mirror. Everything else of it is done.
+    HistoryFailed(&'a RepoError),
     /// The document of an earlier snapshot cannot be read; it is passed over.
     BadSnapshot(&'a RepoError),
     /// The file of a held release was gone when the run ended.

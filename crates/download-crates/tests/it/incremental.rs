@@ -86,6 +86,21 @@ fn what_was_published_since_is_fetched_and_the_rest_is_not_looked_at() {
     mirror.world.assert_whole("out");
 }
 
+/// Checks that a run of which only the record among the runs fails ends as what it is.
+#[test]
+fn a_history_that_cannot_be_written_does_not_fail_a_run() {
+    let mirror = Incremental::new(42);
+    let before = mirror.catalogue("SELECT id FROM runs");
+    let db = rusqlite::Connection::open(mirror.world.path("out/.mirror/catalogue.sqlite")).unwrap();
+    db.execute_batch("CREATE TRIGGER full BEFORE INSERT ON runs BEGIN SELECT RAISE(ABORT, 'full'); END")
+        .unwrap();
+    drop(db);
+    let rerun = mirror.go(&[]).expect(0);
+    assert!(rerun.stderr.contains("could not be recorded among the runs"), "{}", rerun.stderr);
+    mirror.adds_up(&rerun);
+    assert_eq!(mirror.catalogue("SELECT id FROM runs"), before);
+}
+
 #[test]
 fn a_file_removed_by_hand_comes_back_though_the_index_is_the_same() {
     let mirror = Incremental::new(41);

@@ -134,7 +134,10 @@ pub(crate) fn finish(
             }
         }
     }
-    mirror.record_run(row_of(&outcome, began.elapsed()))?;
+    // All is committed, and only the history is shorter.
+    if let Err(error) = mirror.record_run(row_of(&outcome, began.elapsed())) {
+        observer.event(SyncEvent::HistoryFailed(&error));
+    }
     Ok(outcome)
 }
 
