@@ -64,6 +64,19 @@ fn a_small_part_of_which_nothing_is_there_is_tried_to_its_end_and_diagnosed() {
 }
 
 #[test]
+fn an_offline_run_names_everything_that_is_missing() {
+    let world = failing(Fault::None);
+    let ended = run(world.mirroring("out").arg("--offline")).expect(3);
+    assert_eq!(ended.count("failed"), RELEASES as u64, "{}", ended.stdout);
+    assert_eq!(world.ledger("out").len(), RELEASES);
+    assert!(
+        !ended.stdout.contains("given up") && !ended.stdout.contains("--crates-base-url"),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
 fn a_list_whose_first_hundreds_were_removed_upstream_is_mirrored_to_its_end() {
     const REMOVED: u64 = 300;
     let world = World::new(TestRegistry::generate(79, 500, 60));
