@@ -68,6 +68,10 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             let advice = error.downcast_ref::<SigningError>().and_then(SigningError::advice);
+            if flags.summary == SummaryForm::Json {
+                let summary = summary_json::of_error(&error, ExitStatus::Usage, flags.dry_run, &flags.out);
+                mirror_cli::print(&summary);
+            }
             return mirror_cli::complain(Program::DownloadCrates, &error, advice, ExitStatus::Usage);
         }
     };
@@ -239,7 +243,7 @@ async fn run(settings: Settings) -> ExitCode {
     let lacks_room =
         room::Room::at(&settings.options.out).and_then(|room| room.refusal(&settings.options.out));
     if let Some(why) = lacks_room.filter(|_| !settings.options.dry_run) {
-        return complain(&anyhow::anyhow!(why), ExitStatus::Storage);
+        return refuse(&anyhow::anyhow!(why), ExitStatus::Storage, &settings);
     }
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));
     console::identify(&stats, &settings);
@@ -253,7 +257,9 @@ async fn run(settings: Settings) -> ExitCode {
                 }
                 Some(listener)
             }
-            Err(error) if settings.listen_asked => return complain(&error.into(), ExitStatus::Usage),
+            Err(error) if settings.listen_asked => {
+                return refuse(&error.into(), ExitStatus::Usage, &settings);
+            }
             Err(error) => {
                 tracing::warn!("no status listener: {error}; use --listen ADDR for another one");
                 None
@@ -265,7 +271,7 @@ async fn run(settings: Settings) -> ExitCode {
     let stop = cancel.clone();
     let signals = match mirror_cli::watch("stopping: what is under way is committed", move || stop.cancel()) {
         Ok(signals) => signals,
-        Err(error) => return complain(&error.into(), ExitStatus::Internal),
+        Err(error) => return refuse(&error.into(), ExitStatus::Internal, &settings),
     };
     let progress =
         (!settings.options.dry_run).then(|| Progress::start(stats.clone(), settings.progress, &handle));
@@ -341,7 +347,26 @@ fn finish(result: Result<Outcome, SyncError>, settings: &Settings, status: u8) -
             }
             ExitCode::from(status)
         }
-        Err(error) => fail(error),
+        Err(error) => {
+            let (status, advice) = (error.kind().exit_status(), error.advice());
+            let error = error.into();
+            summarize_error(&error, status, settings);
+            mirror_cli::complain(Program::DownloadCrates, &error, advice, status)
+        }
+    }
+}
+
+/// Ends a run before it begins.
+fn refuse(error: &anyhow::Error, status: ExitStatus, settings: &Settings) -> ExitCode {
+    summarize_error(error, status, settings);
+    complain(error, status)
+}
+
+/// Prints the summary of a run that ends with an error, if a program is to read it.
+fn summarize_error(error: &anyhow::Error, status: ExitStatus, settings: &Settings) {
+    if settings.summary == SummaryForm::Json {
+        let options = &settings.options;
+        mirror_cli::print(&summary_json::of_error(error, status, options.dry_run, &options.out));
     }
 }
 

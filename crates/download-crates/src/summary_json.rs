@@ -1,6 +1,8 @@
 //! The summary as one JSON object, for programs.
 
-use mirror_sync::{DownloadOptions, FailedRecord, Outcome};
+use std::path::Path;
+
+use mirror_sync::{DownloadOptions, ExitStatus, FailedRecord, Outcome};
 use serde_json::{Value, json};
 
 use crate::room::Room;
@@ -43,6 +45,18 @@ pub(crate) fn of(outcome: &Outcome, options: &DownloadOptions) -> String {
     if let (Some(summary), Value::Object(more)) = (summary.as_object_mut(), more) {
         summary.extend(more);
     }
+    format!("{summary}\n")
+}
+
+/// Writes the summary of a run that ended with an error, on one line.
+pub(crate) fn of_error(error: &anyhow::Error, status: ExitStatus, is_dry: bool, out: &Path) -> String {
+    let summary = json!({
+        "schema": 1,
+        "dry_run": is_dry,
+        "mirror": out.display().to_string(),
+        "exit_code": status.code(),
+        "error": format!("{error:#}"),
+    });
     format!("{summary}\n")
 }
 

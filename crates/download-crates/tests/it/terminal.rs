@@ -95,6 +95,25 @@ fn a_quiet_run_logs_nothing_and_a_json_summary_is_one_object() {
 }
 
 #[test]
+fn a_run_that_ends_with_an_error_has_a_summary_for_programs_too() {
+    let world = world();
+    std::fs::write(world.path("file"), "no directory").unwrap();
+    for (more, code, why) in [
+        (&["--cargo-lock", "not-there"][..], 2, "not-there"),
+        (&["--dry-run", "--cargo-lock", "not-there"], 2, "not-there"),
+        (&["--crates", "a@one"], 2, "a@one"),
+        (&["--listen", "256.0.0.1:0"], 2, "256.0.0.1"),
+        (&["--out", "file"], 6, "file"),
+    ] {
+        let ended = run(world.mirroring("out").args(["-q", "--summary", "json"]).args(more)).expect(code);
+        let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(summary["exit_code"], code, "{more:?}: {summary}");
+        assert_eq!(summary["dry_run"], more.contains(&"--dry-run"), "{more:?}: {summary}");
+        assert!(summary["error"].as_str().unwrap().contains(why), "{more:?}: {summary}");
+    }
+}
+
+#[test]
 fn json_logs_have_progress_as_fields_and_debug_logs_name_requests_alone() {
     let world = world();
     let mut command = world.mirroring("out");
