@@ -43,21 +43,16 @@ impl Room {
         ))
     }
 
-    /// Compares with what downloads need; writes what is free and what is missing.
-    pub(crate) fn compared(self, bytes: u64, files: u64, storage: Storage) -> Vec<(&'static str, String)> {
+    /// Compares with what downloads need; writes what is free and what is missing. `bytes`: `None` when nothing is known of
+    /// their sizes.
+    pub(crate) fn compared(
+        self,
+        bytes: Option<u64>,
+        files: u64,
+        storage: Storage,
+    ) -> Vec<(&'static str, String)> {
         let files = if storage == Storage::Bundle { 0 } else { files };
-        let copies = if storage == Storage::Both { 2 } else { 1 };
-        let needed = bytes.saturating_mul(copies).saturating_add(files.saturating_mul(UNUSED_BYTES_PER_FILE));
-        let verdict = match needed.saturating_sub(self.bytes) {
-            0 => format!("{} (enough for {})", human_bytes(self.bytes), human_bytes(needed)),
-            missing => format!(
-                "{}, and up to {} are needed: {} are missing",
-                human_bytes(self.bytes),
-                human_bytes(needed),
-                human_bytes(missing)
-            ),
-        };
-        let mut rows = vec![("free space", verdict)];
+        let mut rows = vec![("free space", self.compared_bytes(bytes, files, storage))];
         if let Some(free) = self.files {
             rows.push((
                 "free files",
@@ -71,6 +66,23 @@ impl Room {
         }
         rows
     }
+
+    fn compared_bytes(self, bytes: Option<u64>, files: u64, storage: Storage) -> String {
+        let free = human_bytes(self.bytes);
+        let Some(bytes) = bytes else {
+            return format!("{free} (how much is needed is unknown)");
+        };
+        let copies = if storage == Storage::Both { 2 } else { 1 };
+        let needed = bytes.saturating_mul(copies).saturating_add(files.saturating_mul(UNUSED_BYTES_PER_FILE));
+        match needed.saturating_sub(self.bytes) {
+            0 => format!("{free} (enough for {})", human_bytes(needed)),
+            missing => format!(
+                "{free}, and up to {} are needed: {} are missing",
+                human_bytes(needed),
+                human_bytes(missing)
+            ),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -82,13 +94,16 @@ mod tests {
     #[test]
     fn what_is_missing_is_said_in_bytes_and_files() {
         let room = Room { bytes: GIB, files: Some(1_000) };
-        let enough = room.compared(GIB / 2, 10, Storage::Loose);
+        let enough = room.compared(Some(GIB / 2), 10, Storage::Loose);
         assert!(enough[0].1.starts_with("1.0 GiB (enough for 512.0 MiB"), "{enough:?}");
         assert_eq!(enough[1].1, "1000 (enough for 10)");
-        let both = room.compared(GIB, 1_500, Storage::Both);
+        let both = room.compared(Some(GIB), 1_500, Storage::Both);
         assert!(both[0].1.contains("1.0 GiB are missing"), "{both:?}");
         assert!(both[1].1.contains("500 are missing"), "{both:?}");
-        assert_eq!(room.compared(0, 1_500, Storage::Bundle)[1].1, "1000 (enough for 0)");
+        assert_eq!(room.compared(Some(0), 1_500, Storage::Bundle)[1].1, "1000 (enough for 0)");
+        let unknown = room.compared(None, 10, Storage::Loose);
+        assert_eq!(unknown[0].1, "1.0 GiB (how much is needed is unknown)");
+        assert_eq!(unknown[1].1, "1000 (enough for 10)");
     }
 
     #[test]

@@ -243,7 +243,8 @@ fn would_be_done(text: &mut String, outcome: &Outcome, options: &DownloadOptions
     line("bytes", bytes);
     line("time", time);
     if let Some(room) = Room::at(&options.out) {
-        let most = outcome.estimate.map_or(0, |estimate| estimate.most_bytes);
+        let nothing = (outcome.would_fetch == 0).then_some(0);
+        let most = nothing.or(outcome.estimate.map(|estimate| estimate.most_bytes));
         for (name, value) in room.compared(most, outcome.would_fetch, options.storage) {
             line(name, value);
         }

@@ -132,6 +132,13 @@ fn a_dry_run_compares_the_need_with_the_room() {
 }
 
 #[test]
+fn a_dry_run_that_knows_no_sizes_does_not_call_the_room_enough() {
+    let ended = run(world().mirroring("out").args(["--dry-run", "--offline"])).expect(0);
+    assert!(ended.value("bytes").starts_with("unknown"), "{}", ended.stdout);
+    assert!(ended.value("free space").contains("how much is needed is unknown"), "{}", ended.stdout);
+}
+
+#[test]
 fn red_failures_are_for_terminals_and_for_those_who_ask() {
     let world = world();
     world.origin.script(|_| mirror_testkit::Fault::Status(404));
