@@ -265,6 +265,10 @@ async fn run(settings: Settings) -> ExitCode {
                 None
             }
         },
+        Some(_) if settings.listen_asked => {
+            tracing::info!("a dry run listens nowhere unless --linger says how long");
+            None
+        }
         _ => None,
     };
     let cancel = CancellationToken::new();

@@ -114,6 +114,14 @@ fn a_run_that_ends_with_an_error_has_a_summary_for_programs_too() {
 }
 
 #[test]
+fn a_dry_run_that_listens_nowhere_says_so() {
+    let ended = run(world().mirroring("out").args(["--dry-run", "--listen", "127.0.0.1:0"])).expect(0);
+    assert!(ended.stderr.contains("a dry run listens nowhere unless --linger"), "{}", ended.stderr);
+    let ended = run(world().mirroring("out").arg("--dry-run")).expect(0);
+    assert!(!ended.stderr.contains("listens nowhere"), "it was not asked to: {}", ended.stderr);
+}
+
+#[test]
 fn json_logs_have_progress_as_fields_and_debug_logs_name_requests_alone() {
     let world = world();
     let mut command = world.mirroring("out");
