@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mirror_cli::Program;
 use mirror_repo::{Mirror, RepoError};
-use mirror_sync::{Outcome, SyncError, Upstream};
+use mirror_sync::{Outcome, Storage, SyncError, Upstream};
 use mirror_telemetry::{
     CountedGauges, DiskSpace, Ended, ListenOptions, Listener, MirrorViews, Preflight, RunIdentity, RunStats,
     command_line,
@@ -15,6 +15,7 @@ use mirror_types::ExitStatus;
 use tokio_util::sync::CancellationToken;
 
 use crate::resolve::Settings;
+use crate::room::Need;
 use crate::summary;
 
 /// The mirror of the run, read as any other program would read it.
@@ -127,7 +128,7 @@ pub(crate) fn end(stats: &RunStats, result: &Result<Outcome, SyncError>, setting
                 (ended.error, ended.advice) = summary::given_up(outcome);
             }
             if settings.options.dry_run {
-                stats.preflight(preflight(outcome));
+                stats.preflight(preflight(outcome, settings.options.storage));
             }
         }
         Err(error) => {
@@ -151,12 +152,14 @@ fn chain(error: &SyncError) -> String {
     mirror_types::Printable(text).to_string()
 }
 
-fn preflight(outcome: &Outcome) -> Preflight {
+fn preflight(outcome: &Outcome, storage: Storage) -> Preflight {
     let mut result = Preflight::default();
     (result.selected, result.held) = (outcome.selected, outcome.existing);
     result.would_fetch = outcome.would_fetch;
     result.would_fail = outcome.failed + outcome.unavailable;
     result.bytes = outcome.estimate.map(|size| [size.bytes, size.least_bytes, size.most_bytes]);
+    let need = Need::of(outcome, storage);
+    (result.need_bytes, result.need_files) = (need.bytes, need.files);
     result.time_sec = outcome.estimate.and_then(|size| size.time).map(|time| time.as_secs());
     result
 }

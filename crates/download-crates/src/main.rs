@@ -242,7 +242,7 @@ async fn run(settings: Settings) -> ExitCode {
     warn_of_policy(&settings);
     let lacks_room =
         room::Room::at(&settings.options.out).and_then(|room| room.refusal(&settings.options.out));
-    if let Some(why) = lacks_room.filter(|_| !settings.options.dry_run) {
+    if let Some(why) = lacks_room.filter(|_| !settings.options.dry_run && !settings.options.index_only) {
         return refuse(&anyhow::anyhow!(why), ExitStatus::Storage, &settings);
     }
     let stats = RunStats::new(env!("CARGO_PKG_VERSION"));

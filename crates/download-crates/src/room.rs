@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mirror_sync::{Storage, human_bytes};
+use mirror_sync::{DownloadOptions, Outcome, Storage, human_bytes};
 
 /// Bytes below which a run is refused before it begins: the empty catalogue alone needs a part of them.
 const LEAST_BYTES: u64 = 1 << 20;
@@ -43,16 +43,16 @@ impl Room {
         ))
     }
 
-    /// Compares with what downloads need; writes what is free and what is missing. `bytes`: `None` when nothing is known of
-    /// their sizes.
-    pub(crate) fn compared(
-        self,
-        bytes: Option<u64>,
-        files: u64,
-        storage: Storage,
-    ) -> Vec<(&'static str, String)> {
-        let files = if storage == Storage::Bundle { 0 } else { files };
-        let mut rows = vec![("free space", self.compared_bytes(bytes, files, storage))];
+    /// Asks the file system to which a run writes most.
+    pub(crate) fn of(options: &DownloadOptions) -> Option<Self> {
+        let bundles = options.bundles_out.as_deref().filter(|_| options.storage == Storage::Bundle);
+        Self::at(bundles.unwrap_or(&options.out))
+    }
+
+    /// Compares with what downloads need; writes what is free and what is missing.
+    pub(crate) fn compared(self, need: Need) -> Vec<(&'static str, String)> {
+        let files = need.files;
+        let mut rows = vec![("free space", self.compared_bytes(need))];
         if let Some(free) = self.files {
             rows.push((
                 "free files",
@@ -67,13 +67,11 @@ impl Room {
         rows
     }
 
-    fn compared_bytes(self, bytes: Option<u64>, files: u64, storage: Storage) -> String {
+    fn compared_bytes(self, need: Need) -> String {
         let free = human_bytes(self.bytes);
-        let Some(bytes) = bytes else {
+        let Some(needed) = need.bytes else {
             return format!("{free} (how much is needed is unknown)");
         };
-        let copies = if storage == Storage::Both { 2 } else { 1 };
-        let needed = bytes.saturating_mul(copies).saturating_add(files.saturating_mul(UNUSED_BYTES_PER_FILE));
         match needed.saturating_sub(self.bytes) {
             0 => format!("{free} (enough for {})", human_bytes(needed)),
             missing => format!(
@@ -82,6 +80,31 @@ impl Room {
                 human_bytes(missing)
             ),
         }
+    }
+}
+
+/// What the downloads of a run need of a file system at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// Bytes; `None` when nothing is known of the sizes.
+    pub(crate) bytes: Option<u64>,
+    /// New files.
+    pub(crate) files: u64,
+}
+
+impl Need {
+    /// Returns what the result of a dry run needs.
+    pub(crate) fn of(outcome: &Outcome, storage: Storage) -> Self {
+        let nothing = (outcome.would_fetch == 0).then_some(0);
+        let most = nothing.or(outcome.estimate.map(|estimate| estimate.most_bytes));
+        Self::new(most, outcome.would_fetch, storage)
+    }
+
+    fn new(bytes: Option<u64>, releases: u64, storage: Storage) -> Self {
+        let files = if storage == Storage::Bundle { 0 } else { releases };
+        let copies = if storage == Storage::Both { 2 } else { 1 };
+        let unused = files.saturating_mul(UNUSED_BYTES_PER_FILE);
+        Self { bytes: bytes.map(|bytes| bytes.saturating_mul(copies).saturating_add(unused)), files }
     }
 }
 
@@ -94,14 +117,14 @@ mod tests {
     #[test]
     fn what_is_missing_is_said_in_bytes_and_files() {
         let room = Room { bytes: GIB, files: Some(1_000) };
-        let enough = room.compared(Some(GIB / 2), 10, Storage::Loose);
+        let enough = room.compared(Need::new(Some(GIB / 2), 10, Storage::Loose));
         assert!(enough[0].1.starts_with("1.0 GiB (enough for 512.0 MiB"), "{enough:?}");
         assert_eq!(enough[1].1, "1000 (enough for 10)");
-        let both = room.compared(Some(GIB), 1_500, Storage::Both);
+        let both = room.compared(Need::new(Some(GIB), 1_500, Storage::Both));
         assert!(both[0].1.contains("1.0 GiB are missing"), "{both:?}");
         assert!(both[1].1.contains("500 are missing"), "{both:?}");
-        assert_eq!(room.compared(Some(0), 1_500, Storage::Bundle)[1].1, "1000 (enough for 0)");
-        let unknown = room.compared(None, 10, Storage::Loose);
+        assert_eq!(room.compared(Need::new(Some(0), 1_500, Storage::Bundle))[1].1, "1000 (enough for 0)");
+        let unknown = room.compared(Need::new(None, 10, Storage::Loose));
         assert_eq!(unknown[0].1, "1.0 GiB (how much is needed is unknown)");
         assert_eq!(unknown[1].1, "1000 (enough for 10)");
     }

@@ -12,7 +12,7 @@ use mirror_sync::{
 use mirror_types::human_time;
 
 use crate::advisories;
-use crate::room::Room;
+use crate::room::{Need, Room};
 
 fn whole_seconds(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(time.as_secs().max(1))
@@ -242,10 +242,8 @@ fn would_be_done(text: &mut String, outcome: &Outcome, options: &DownloadOptions
     };
     line("bytes", bytes);
     line("time", time);
-    if let Some(room) = Room::at(&options.out) {
-        let nothing = (outcome.would_fetch == 0).then_some(0);
-        let most = nothing.or(outcome.estimate.map(|estimate| estimate.most_bytes));
-        for (name, value) in room.compared(most, outcome.would_fetch, options.storage) {
+    if let Some(room) = Room::of(options) {
+        for (name, value) in room.compared(Need::of(outcome, options.storage)) {
             line(name, value);
         }
     }

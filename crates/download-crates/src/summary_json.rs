@@ -80,7 +80,7 @@ fn was(outcome: &Outcome) -> Value {
 
 fn would_be(outcome: &Outcome, options: &DownloadOptions) -> Value {
     let estimate = outcome.estimate.as_ref();
-    let room = Room::at(&options.out);
+    let room = Room::of(options);
     json!({
         "would_fetch": outcome.would_fetch,
         "would_verify": outcome.would_verify,

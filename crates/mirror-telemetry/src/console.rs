@@ -47,6 +47,11 @@ pub struct Preflight {
     pub would_fail: u64,
     /// Bytes of what is to be fetched: the estimate and its bounds.
     pub bytes: Option<[u64; 3]>,
+    /// The most bytes that it needs on the disk, in all stores and with what the ends of files leave unused; `None` when
+    /// nothing is known of the sizes.
+    pub need_bytes: Option<u64>,
+    /// The most files that it makes.
+    pub need_files: u64,
     /// The time that it would take, seconds.
     pub time_sec: Option<u64>,
 }
@@ -280,6 +285,8 @@ impl ConsoleState {
             "bytes": known.bytes.map(|[bytes, ..]| bytes),
             "bytes_least": known.bytes.map(|[_, least, _]| least),
             "bytes_most": known.bytes.map(|[.., most]| most),
+            "need_bytes": known.need_bytes,
+            "need_files": known.need_files,
             "time_sec": known.time_sec,
             "disk": self.disk.map_or(Value::Null, DiskSpace::json),
         })

@@ -116,16 +116,16 @@ const preflight = {
   changed: (now) => JSON.stringify([now.ended, now.phase]),
   build(main) { put(main, h("p", { class: "note" }, "Loading…")); this.main = main; },
   fill(answer) {
-    const disk = answer.disk, need = answer.bytes_most;
+    const disk = answer.disk, need = answer.need_bytes;
     const fits = !disk || need === null ? null : disk.free - need;
     const checks = [];
     if (answer.is_done && fits !== null) {
-      checks.push([fits > 0 ? tag("enough", "is-good") : tag("too little", "is-bad"), "Free space",
+      checks.push([fits >= 0 ? tag("enough", "is-good") : tag("too little", "is-bad"), "Free space",
         bytes(disk.free) + " free, at most " + bytes(need) + " needed"]);
     }
     if (answer.is_done && disk && disk.inodes_free !== null) {
-      const enough = disk.inodes_free > answer.would_fetch;
-      checks.push([enough ? tag("enough", "is-good") : tag("too few", "is-bad"), "Room for files", count(disk.inodes_free) + " free, at most " + count(answer.would_fetch) + " needed"]);
+      const enough = disk.inodes_free >= answer.need_files;
+      checks.push([enough ? tag("enough", "is-good") : tag("too few", "is-bad"), "Room for files", count(disk.inodes_free) + " free, at most " + count(answer.need_files) + " needed"]);
     }
     if (answer.is_done) {
       checks.push([answer.would_fail ? tag("look", "is-warn") : tag("fine", "is-good"), "Releases that could not be fetched",
