@@ -28,7 +28,7 @@ pub fn flags<F: Parser>() -> Result<F, ExitCode> {
     let program = command::<F>();
     let args = dashed(args).collect();
     let layered = layers::layered(&program, args, &|name| std::env::var_os(name)).map_err(|why| {
-        crate::say(&format!("error: {why}"));
+        crate::say(&format!("error: {}", hidden(&why)));
         ExitCode::from(ExitStatus::Usage.code())
     })?;
     let parsed = program.clone().try_get_matches_from(layered.args.clone()).and_then(|mut matches| {
@@ -61,19 +61,34 @@ fn refuse(program: &Command, error: clap::Error, layered: &Layered) -> ExitCode 
         return ExitCode::from(ExitStatus::Complete.code());
     }
     let error = help::without_absurd_tips(error);
-    if std::env::args().any(|arg| redacted(&arg) != arg) && error.use_stderr() {
-        // It may quote what was typed; nothing else of it is lost but its colours.
-        crate::say(hidden(&error.to_string()).trim_end());
+    let text = error.to_string();
+    let shown = without_values(&text, &layered.args);
+    if shown != text && error.use_stderr() {
+        // It quotes a secret of the line, a variable or the file; nothing else of it is lost but its colours.
+        crate::say(shown.trim_end());
     } else {
         let _ = error.print();
     }
-    let text = error.to_string();
     for (name, origin) in &layered.origins {
         if text.contains(&format!("--{name} ")) || text.contains(&format!("--{name}'")) {
             crate::say(&format!("note: --{name} comes from {origin}"));
         }
     }
     ExitCode::from(if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Complete }.code())
+}
+
+/// Returns a message about arguments without the secrets of the addresses in them.
+fn without_values(text: &str, args: &[OsString]) -> String {
+    let mut text = text.to_owned();
+    for arg in args.iter().filter_map(|arg| arg.to_str()) {
+        // A password may have characters at which a message is split.
+        let value = arg.split_once('=').filter(|_| arg.starts_with('-')).map_or(arg, |(_, value)| value);
+        let shown = redacted(value);
+        if shown != value {
+            text = text.replace(value, &shown);
+        }
+    }
+    hidden(&text)
 }
 
 /// Returns a text of several words and lines without the secrets of the addresses in it.
@@ -153,6 +168,13 @@ mod tests {
     fn addresses_that_are_quoted_show_no_secret() {
         let text = "error: 'http://a:pw@h/x' is wrong\n  http://b:pw@h/\n";
         assert_eq!(hidden(text), "error: 'http://h/x' is wrong\n  http://h/\n");
+    }
+
+    #[test]
+    fn a_secret_that_a_message_splits_is_not_shown() {
+        let text = "error: invalid value 'http://a:p w'd@h/x' for '--concurrency <N>'";
+        let args = ["p", "--concurrency=http://a:p w'd@h/x"].map(OsString::from);
+        assert_eq!(without_values(text, &args), "error: invalid value 'http://h/x' for '--concurrency <N>'");
     }
 
     #[test]

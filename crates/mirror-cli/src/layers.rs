@@ -247,7 +247,17 @@ fn read(file: &Path) -> Result<Table, String> {
         return Err(refused(&format_args!("it has {bytes} bytes, and {MAX_FILE_BYTES} are allowed")));
     }
     let text = std::fs::read_to_string(file).map_err(|error| refused(&error))?;
-    text.parse().map_err(|error: toml::de::Error| refused(&error.to_string().trim_end()))
+    text.parse().map_err(|error: toml::de::Error| refused(&place_and_fault(&text, &error)))
+}
+
+/// Returns where a file is wrong, and why. Does not quote the line as the parser does: it may have a password.
+fn place_and_fault(text: &str, error: &toml::de::Error) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return error.message().to_owned();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|one| *one != '\n').count() + 1;
+    format!("line {line}, column {column}: {}", error.message())
 }
 
 /// Checks that a table is for a program, or for a subcommand of this one.

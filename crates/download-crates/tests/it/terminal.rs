@@ -171,3 +171,19 @@ fn every_key_of_the_sample_file_is_a_setting() {
     let ended = run(&mut command).expect(0);
     assert!(ended.stdout.contains("min-publish-age"), "{}", ended.stdout);
 }
+
+#[test]
+fn a_refused_setting_of_a_variable_or_the_file_shows_no_password() {
+    let world = world();
+    for (file, variable) in [
+        ("index-url = \"sparse+https://user:hunter2@host/\n", ""),
+        ("concurrency = \"https://user:hunter2@host/\"\n", ""),
+        ("", "https://user:hunter2@host/"),
+    ] {
+        std::fs::write(world.path("mirror.toml"), file).unwrap();
+        let mut command = world.mirroring("out");
+        let refused =
+            run(command.args(["--config", "mirror.toml"]).env("MIRROR_CONCURRENCY", variable)).expect(2);
+        assert!(!refused.stderr.contains("hunter2") && !refused.stderr.is_empty(), "{}", refused.stderr);
+    }
+}

@@ -163,3 +163,16 @@ fn secrets_are_not_shown() {
     let (_, settings) = world.flags("");
     assert_eq!(settings[0].value, "http://host/");
 }
+
+#[test]
+fn a_file_with_a_typing_error_is_not_quoted() {
+    for (file, place) in [
+        ("out = 'x'\ncrates = 'sparse+https://user:secret@host/\n", "line 2, column"),
+        ("out = https://user:secret@host/\n", "line 1, column 7"),
+        ("crates = \"https://user:secret@host/\" x\n", "line 1, column"),
+        ("out = 'secret'\nout = 'secret'\n", "line 2, column 1"),
+    ] {
+        let refused = World::new(file, &[]).layered("--config FILE").expect_err(file);
+        assert!(refused.contains(place) && !refused.contains("secret"), "{file}: {refused}");
+    }
+}
