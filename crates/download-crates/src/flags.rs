@@ -424,4 +424,11 @@ mod tests {
         assert!(!flags("-verify-existing=false").verify_existing);
         assert_eq!(flags("--retry-max 1m30s").retry_max, Duration::from_secs(90));
     }
+
+    #[test]
+    fn every_setting_of_the_sample_file_is_read() {
+        let sample = include_str!("../../../docs/mirror.toml");
+        let counted = mirror_cli::check_sample::<Flags>(sample).unwrap();
+        assert!(counted >= 15, "{counted}");
+    }
 }

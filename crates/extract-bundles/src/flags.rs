@@ -119,4 +119,11 @@ mod tests {
             assert!(flags(bad).is_err(), "{bad}");
         }
     }
+
+    #[test]
+    fn every_setting_of_the_sample_file_is_read() {
+        let sample = include_str!("../../../docs/mirror.toml");
+        let counted = mirror_cli::check_sample::<Flags>(sample).unwrap();
+        assert!(counted >= 1, "{counted}");
+    }
 }

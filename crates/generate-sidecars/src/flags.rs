@@ -134,4 +134,11 @@ mod tests {
         assert!(flags("--offered --out m").offered && !flags("--index-dir i").offered);
         assert_eq!(flags("-index-dir i").concurrency, 128);
     }
+
+    #[test]
+    fn every_setting_of_the_sample_file_is_read() {
+        let sample = include_str!("../../../docs/mirror.toml");
+        let counted = mirror_cli::check_sample::<Flags>(sample).unwrap();
+        assert!(counted >= 3, "{counted}");
+    }
 }

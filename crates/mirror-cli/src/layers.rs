@@ -7,10 +7,12 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgAction, Command};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Command, Parser};
 use mirror_types::{near, redacted};
 use toml::{Table, Value};
 
+use crate::args::command;
 use crate::hints::Program;
 use crate::variables;
 
@@ -81,24 +83,29 @@ pub(crate) fn layered(
         layered.args.splice(typed.behind..typed.behind, added);
         return Ok(layered);
     }
-    for flag in flags(typed.command).filter(|flag| !typed.has(flag) && flag.get_env().is_none()) {
-        let name = flag.get_long().unwrap_or_default();
-        let mut names = std::iter::once(name).chain(flag.get_all_aliases().into_iter().flatten());
-        let given = names.find_map(|name| {
-            let variable_name = variables::name_of(name);
-            Some((variable(&variable_name).filter(|value| !value.is_empty())?, variable_name))
-        });
-        if let Some((value, variable_name)) = given {
-            added.extend(of_variable(flag, &variable_name, &value)?);
-            layered.origins.insert(name.to_owned(), Origin::Variable(variable_name));
+    // What counts over the next layer; a setting gives way to what excludes it above.
+    let mut above = typed.excluding();
+    let has_room = |above: &[&Arg], flag: &Arg| {
+        !typed.has(flag) && !above.iter().any(|other| exclude_each_other(typed.command, other, flag))
+    };
+    let mut set_by_variables = Vec::new();
+    for flag in flags(typed.command).filter(|flag| has_room(&above, flag) && flag.get_env().is_none()) {
+        let Some((value, variable_name)) = variable_of(flag, variable) else { continue };
+        let words = of_variable(flag, &variable_name, &value)?;
+        if !words.is_empty() {
+            set_by_variables.push(flag);
         }
+        added.extend(words);
+        let name = flag.get_long().unwrap_or_default();
+        layered.origins.insert(name.to_owned(), Origin::Variable(variable_name));
     }
+    above.extend(set_by_variables);
     let config = typed.config.clone().or_else(|| variable("MIRROR_CONFIG").filter(|value| !value.is_empty()));
     if let Some(file) = config {
         let path = PathBuf::from(file);
         for (flag, value) in of_file(program, &typed.path, typed.command, &path)? {
             let name = flag.get_long().unwrap_or_default();
-            if typed.has(flag) || layered.origins.contains_key(name) {
+            if layered.origins.contains_key(name) || !has_room(&above, flag) {
                 continue;
             }
             added.extend(tokens(flag, &value).map_err(|why| format!("{}: `{name}` {why}", path.display()))?);
@@ -109,6 +116,16 @@ pub(crate) fn layered(
     Ok(layered)
 }
 
+/// Returns the value of the variable that sets a flag, and its name.
+fn variable_of(flag: &Arg, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<(OsString, String)> {
+    let name = flag.get_long().unwrap_or_default();
+    let mut names = std::iter::once(name).chain(flag.get_all_aliases().into_iter().flatten());
+    names.find_map(|name| {
+        let variable_name = variables::name_of(name);
+        Some((variable(&variable_name).filter(|value| !value.is_empty())?, variable_name))
+    })
+}
+
 /// The flags and subcommands among the arguments.
 struct Typed<'a> {
     command: &'a Command,
@@ -116,6 +133,8 @@ struct Typed<'a> {
     /// The place behind the program or its last subcommand.
     behind: usize,
     names: Vec<String>,
+    /// Those among them that are not switched off by `=false`.
+    on: Vec<String>,
     config: Option<OsString>,
     /// The places of the words that name that file.
     config_words: Vec<usize>,
@@ -128,6 +147,7 @@ impl<'a> Typed<'a> {
             path: Vec::new(),
             behind: args.len().min(1),
             names: Vec::new(),
+            on: Vec::new(),
             config: None,
             config_words: Vec::new(),
         };
@@ -149,6 +169,9 @@ impl<'a> Typed<'a> {
             let (name, value) =
                 flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
             typed.names.push(name.to_owned());
+            if value != Some("false") {
+                typed.on.push(name.to_owned());
+            }
             // Subcommands have the flag that names the file, too.
             let needs_next = |arg: &Arg| is_called(arg, name) && needs_value(arg);
             let takes_next =
@@ -174,6 +197,20 @@ impl<'a> Typed<'a> {
     fn has(&self, flag: &Arg) -> bool {
         self.names.iter().any(|name| is_called(flag, name))
     }
+
+    /// Returns the flags that exclude a flag of a layer and were typed.
+    fn excluding(&self) -> Vec<&'a Arg> {
+        let is_on = |flag: &&Arg| self.on.iter().any(|name| is_called(flag, name));
+        flags(self.command).filter(is_on).collect()
+    }
+}
+
+/// Returns whether clap refuses two flags beside each other.
+fn exclude_each_other(command: &Command, one: &Arg, other: &Arg) -> bool {
+    let excludes = |one: &Arg, other: &Arg| {
+        command.get_arg_conflicts_with(one).iter().any(|found| found.get_id() == other.get_id())
+    };
+    excludes(one, other) || excludes(other, one)
 }
 
 /// Returns the word that sets a flag.
@@ -201,22 +238,35 @@ fn flags(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(own)
 }
 
-/// Reads a file of settings, and returns those for the command at `path`.
+/// Reads a file of settings, and returns those for the command at `path`. Keys outside of tables are for each program
+/// that has such a flag.
 fn of_file<'a>(
     program: &'a Command,
     path: &[String],
     command: &'a Command,
     file: &Path,
 ) -> Result<Vec<(&'a Arg, Value)>, String> {
-    let table = read(file)?;
+    of_table(program, path, command, &read(file)?, file)
+}
+
+fn of_table<'a>(
+    program: &'a Command,
+    path: &[String],
+    command: &'a Command,
+    table: &Table,
+    file: &Path,
+) -> Result<Vec<(&'a Arg, Value)>, String> {
     let mut found = Vec::new();
-    let mut add = |table: &Table, of: &'a Command, counts: bool| -> Result<(), String> {
+    let mut add = |table: &Table, of: &'a Command, counts: bool, is_shared: bool| -> Result<(), String> {
         for (key, value) in table {
             if value.is_table() {
                 is_a_place(program, of, key).map_err(|why| format!("{}: {why}", file.display()))?;
                 continue;
             }
-            let flag = flag_of(of, key).map_err(|why| format!("{}: {why}", file.display()))?;
+            let flag = match flag_of(of, key) {
+                Err(_) if is_shared && variables::is_flag(&key.replace('_', "-")) => continue,
+                found => found.map_err(|why| format!("{}: {why}", file.display()))?,
+            };
             if counts {
                 found.retain(|(other, _): &(&Arg, Value)| other.get_id() != flag.get_id());
                 found.push((flag, value.clone()));
@@ -224,16 +274,16 @@ fn of_file<'a>(
         }
         Ok(())
     };
-    add(&table, program, path.is_empty())?;
+    add(table, program, path.is_empty(), true)?;
     let mut own = table.get(program.get_name()).and_then(Value::as_table);
     if let Some(own) = own {
-        add(own, program, path.is_empty())?;
+        add(own, program, path.is_empty(), false)?;
     }
     for name in path {
         own = own.and_then(|own| own.get(name)).and_then(Value::as_table);
     }
     if let Some(own) = own.filter(|_| !path.is_empty()) {
-        add(own, command, true)?;
+        add(own, command, true, false)?;
     }
     Ok(found)
 }
@@ -300,6 +350,7 @@ fn tokens(flag: &Arg, value: &Value) -> Result<Vec<OsString>, String> {
         Value::String(text) => vec![word(text)],
         Value::Integer(number) => vec![word(number)],
         Value::Float(number) => vec![word(number)],
+        Value::Boolean(false) if is_off(flag) => Vec::new(),
         Value::Boolean(set) => vec![word(set)],
         Value::Datetime(moment) => vec![word(moment)],
         Value::Array(values) if matches!(flag.get_action(), ArgAction::Append) => {
@@ -311,10 +362,17 @@ fn tokens(flag: &Arg, value: &Value) -> Result<Vec<OsString>, String> {
     })
 }
 
+/// Returns whether a flag is a switch that is off unless it is set. To set it to false would count as given, and exclude
+/// others.
+fn is_off(flag: &Arg) -> bool {
+    matches!(flag.get_default_values(), [value] if value == "false")
+}
+
 fn of_variable(flag: &Arg, variable: &str, value: &OsStr) -> Result<Vec<OsString>, String> {
     let name = flag.get_long().unwrap_or_default();
     if flag.get_action().takes_values() {
-        return Ok(vec![set(name, value)]);
+        let says_the_default = is_off(flag) && value == "false";
+        return Ok(if says_the_default { Vec::new() } else { vec![set(name, value)] });
     }
     match value.to_str() {
         Some("true" | "1" | "yes") => Ok(vec![format!("--{name}").into()]),
@@ -350,6 +408,36 @@ pub(crate) fn settings(program: &Command, layered: &Layered, matches: &clap::Arg
         Some(Setting { name: name.to_owned(), value, origin })
     };
     command.get_arguments().filter_map(setting).collect()
+}
+
+/// Checks that a program can read a sample file, for itself and for each of its subcommands, with every setting in it.
+/// Returns the number of settings that count. For tests.
+///
+/// # Errors
+/// The first setting that is refused, and why.
+pub fn check_sample<F: Parser>(sample: &str) -> Result<usize, String> {
+    let setting =
+        |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).map(str::to_owned);
+    let text = sample.lines().filter_map(setting).collect::<Vec<_>>().join("\n");
+    let table: Table = text.parse().map_err(|error: toml::de::Error| place_and_fault(&text, &error))?;
+    let program = command::<F>();
+    let below = program.get_subcommands().filter(|below| below.get_name() != "help");
+    let mut counted = 0;
+    for command in std::iter::once(&program).chain(below) {
+        let is_program = command.get_name() == program.get_name();
+        let path = if is_program { Vec::new() } else { vec![command.get_name().to_owned()] };
+        let found = of_table(&program, &path, command, &table, Path::new("the sample"))?;
+        let mut args: Vec<OsString> = vec![program.get_name().into()];
+        args.extend(path.iter().map(OsString::from));
+        for (flag, value) in &found {
+            args.extend(tokens(flag, value)?);
+        }
+        match program.clone().try_get_matches_from(args) {
+            Err(error) if error.kind() != ErrorKind::MissingRequiredArgument => return Err(error.to_string()),
+            _ => counted += found.len(),
+        }
+    }
+    Ok(counted)
 }
 
 #[cfg(test)]

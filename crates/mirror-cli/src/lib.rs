@@ -15,7 +15,7 @@ mod variables;
 pub use args::{duration, effective, flags, parse};
 pub use hints::{Program, check_hints, hint};
 pub use last_words::complain;
-pub use layers::{Origin, Setting};
+pub use layers::{Origin, Setting, check_sample};
 pub use repeats::check_repeats;
 pub use reports::{Colour, LogFlags, LogFormat, LogLevel};
 pub use signals::{Signals, watch};

@@ -160,6 +160,11 @@ pub(crate) fn name_of(flag: &str) -> String {
     format!("{PREFIX}{}", flag.replace('-', "_").to_uppercase())
 }
 
+/// Returns whether a program has such a flag.
+pub(crate) fn is_flag(name: &str) -> bool {
+    KNOWN.contains(&name)
+}
+
 /// Returns a warning for each variable that sets nothing in any program and whose name is near one that does. Others may
 /// belong to something else.
 pub(crate) fn misspelt(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<String> {

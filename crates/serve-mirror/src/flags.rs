@@ -293,4 +293,11 @@ mod tests {
         assert!(export.options().is_err(), "where will it be?");
         assert!(flags("--idle-timeout 0").expect("flags").serve.options().is_err());
     }
+
+    #[test]
+    fn every_setting_of_the_sample_file_is_read() {
+        let sample = include_str!("../../../docs/mirror.toml");
+        let counted = mirror_cli::check_sample::<Flags>(sample).unwrap();
+        assert!(counted >= 4, "{counted}");
+    }
 }

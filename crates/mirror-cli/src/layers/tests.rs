@@ -1,7 +1,6 @@
 use clap::Parser;
 
 use super::*;
-use crate::args::command;
 
 #[derive(Debug, Parser)]
 #[command(name = "serve-mirror", args_conflicts_with_subcommands = true)]
@@ -16,6 +15,8 @@ struct Flags {
     offline: bool,
     #[arg(long)]
     no_snapshot: bool,
+    #[arg(long, conflicts_with_all = ["offline", "no_snapshot"])]
+    index_only: bool,
     #[command(subcommand)]
     below: Option<Below>,
 }
@@ -90,7 +91,8 @@ fn a_flag_counts_over_a_variable_and_that_over_the_file() {
 
 #[test]
 fn programs_and_commands_have_tables_of_their_own() {
-    let file = "concurrency = 1\n[serve-mirror]\nconcurrency = 2\n[serve-mirror.export]\nformat = 'web'\n\
+    // Of another program alone, and of both.
+    let file = "cargo-lock = ['a']\nupdate_index = true\nconcurrency = 1\n[serve-mirror]\nconcurrency = 2\n[serve-mirror.export]\nformat = 'web'\n\
                 [download-crates]\nanything = 3\n";
     let world = World::new(file, &[("MIRROR_CONFIG", "")]);
     assert_eq!(world.flags("--config=FILE").0.concurrency, 2);
@@ -139,9 +141,10 @@ fn a_variable_may_have_the_other_name_of_a_flag() {
 fn mistakes_are_refused_with_what_was_meant() {
     for (file, words) in [
         ("concurency = 1", "`concurency` is no setting of serve-mirror; did you mean `concurrency`?"),
-        ("yes = true", "`yes` is no setting of serve-mirror; --help lists"),
+        ("zebra = true", "`zebra` is no setting of serve-mirror; --help lists"),
         ("out = ['a', 'b']", "`out` takes one value, not a list"),
         ("no-snapshot = 'x'", "`no-snapshot` is true or false"),
+        ("[serve-mirror]\ncargo-lock = ['a']", "`cargo-lock` is no setting of serve-mirror"),
         ("[archive]\nout = 1", "there is no program or command `archive`"),
         ("[serve-mirror.export]\nfromat = 1", "did you mean `format`?"),
         ("out = ", "could not read the settings"),
@@ -174,5 +177,53 @@ fn a_file_with_a_typing_error_is_not_quoted() {
     ] {
         let refused = World::new(file, &[]).layered("--config FILE").expect_err(file);
         assert!(refused.contains(place) && !refused.contains("secret"), "{file}: {refused}");
+    }
+}
+
+#[test]
+fn a_switch_that_is_off_excludes_nothing() {
+    for (file, variables) in [
+        ("offline = false\nno-snapshot = false\n", &[][..]),
+        ("", &[("MIRROR_OFFLINE", "false"), ("MIRROR_NO_SNAPSHOT", "false")]),
+        // A variable unsets a switch of the file.
+        ("no-snapshot = true\n", &[("MIRROR_NO_SNAPSHOT", "false")]),
+    ] {
+        let (flags, settings) = World::new(file, variables).flags("--index-only --config FILE");
+        assert!(flags.index_only && !flags.offline && !flags.no_snapshot, "{file}");
+        assert_eq!(settings.iter().filter(|setting| setting.name != "index-only").count(), 1, "{settings:?}");
+    }
+}
+
+#[test]
+fn a_setting_gives_way_to_what_excludes_it_above() {
+    let file = World::new("offline = true\nno-snapshot = true\nconcurrency = 7\n", &[]);
+    let (flags, _) = file.flags("--index-only --config FILE");
+    assert_eq!(
+        (flags.index_only, flags.offline, flags.no_snapshot, flags.concurrency),
+        (true, false, false, 7)
+    );
+    let variable = World::new("index-only = true\n", &[("MIRROR_OFFLINE", "true")]);
+    let (flags, _) = variable.flags("--config FILE");
+    assert_eq!((flags.index_only, flags.offline), (false, true));
+    let layered = variable.layered("--offline=false --config FILE").expect("layers");
+    assert!(
+        layered.args.iter().any(|arg| arg == "--index-only=true" || arg == "--index-only"),
+        "false excludes nothing"
+    );
+    let both =
+        World::new("offline = true\nindex-only = true\n", &[]).layered("--config FILE").expect("layers");
+    assert!(command::<Flags>().try_get_matches_from(both.args).is_err(), "one layer that excludes itself");
+}
+
+#[test]
+fn a_sample_that_a_program_cannot_read_is_refused() {
+    assert_eq!(check_sample::<Flags>("# Why.\n#out = 'x'\n#[serve-mirror.export]\n#format = 'web'\n"), Ok(2));
+    for (sample, words) in [
+        ("#concurency = 1\n", "did you mean"),
+        ("#concurrency = 'x'\n", "invalid value"),
+        ("#out = [", "line 1, column"),
+        ("#offline = true\n#index-only = true\n", "cannot be used with"),
+    ] {
+        assert!(check_sample::<Flags>(sample).is_err_and(|why| why.contains(words)), "{sample}");
     }
 }
