@@ -81,7 +81,7 @@ impl Reporter {
     /// Logs an event that may come a million times: the first by name, then only how many there were. `what` names them
     /// in the plural.
     fn named(&self, kind: &str, what: &str, log: impl FnOnce()) {
-        self.named_here(kind, what, "the summary has their number", log);
+        self.named_here(kind, what, "a line follows when there are 100, 200, 400 and so on", log);
     }
 
     /// As [`Reporter::named`], where `rest` says what tells of those that are not named.

@@ -156,22 +156,6 @@ fn red_failures_are_for_terminals_and_for_those_who_ask() {
     }
 }
 
-/// Runs a program of the workspace that the tests of this package have; the settings are read before anything else.
-#[test]
-fn every_key_of_the_sample_file_is_a_setting() {
-    let world = world();
-    let sample = include_str!("../../../../docs/mirror.toml");
-    let is_setting = |line: &str| line.strip_prefix('#').is_some_and(|rest| !rest.starts_with(' '));
-    let settings: Vec<&str> = sample.lines().filter(|line| is_setting(line)).map(|line| &line[1..]).collect();
-    assert!(settings.len() > 20, "{settings:?}");
-    // Only the tables of this program are read closely; the tests of mirror-cli cover others.
-    std::fs::write(world.path("mirror.toml"), settings.join("\n")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_download-crates"));
-    command.current_dir(world.path(".")).args(["--config", "mirror.toml", "--sample-policy"]);
-    let ended = run(&mut command).expect(0);
-    assert!(ended.stdout.contains("min-publish-age"), "{}", ended.stdout);
-}
-
 #[test]
 fn a_refused_setting_of_a_variable_or_the_file_shows_no_password() {
     let world = world();
@@ -186,4 +170,16 @@ fn a_refused_setting_of_a_variable_or_the_file_shows_no_password() {
             run(command.args(["--config", "mirror.toml"]).env("MIRROR_CONCURRENCY", variable)).expect(2);
         assert!(!refused.stderr.contains("hunter2") && !refused.stderr.is_empty(), "{}", refused.stderr);
     }
+}
+
+#[test]
+fn what_the_log_does_not_name_it_counts_as_it_says() {
+    let world = world();
+    let names: Vec<String> = (0..100).map(|number| format!("none-such-{number}")).collect();
+    let mut command = world.mirroring("out");
+    let ended = run(command.args(["--dry-run", "--crates", &names.join(",")])).expect(0);
+    let named = ended.stderr.matches("crate_name=none-such-").count();
+    assert_eq!(named, 10, "{}", ended.stderr);
+    assert!(ended.stderr.contains("a line follows when there are 100"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("100 crates that would fail so far"), "{}", ended.stderr);
 }
