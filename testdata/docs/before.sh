@@ -14,8 +14,15 @@ case ${DOC##*/}:$COMMAND in
 airgap.md:cp\ artifacts* | airgap.md:archive-hasher\ --dir*) mkdir -p media/carry ;;
 airgap.md:archive-hasher\ verify*) cp artifacts/mirror.public.asc . ;;
 airgap.md:*--check-snapshot*) mkdir -p accepted && cp mirror/snapshots/snapshot-6.json accepted/ ;;
+archive-hasher.md:archive-hasher\ --dir*) ;;
+archive-hasher.md:archive-hasher\ verify*sender.asc*) cp artifacts/mirror.public.asc sender.asc ;;
 archive-hasher.md:gpg\ --import*) with_inventory && mkdir -p -m 700 "$GNUPGHOME" ;;
 archive-hasher.md:*) with_inventory ;;
+bundles.md:bsdtar*) mkdir -p somewhere ;;
+bundles.md:tail*)
+    member=$(cat mirror/bundles/bundle-0000-*.manifest.jsonl | jq -c 'select(.frame_len)' | head -n 1)
+    frame_offset=$(jq .frame_offset <<<"$member") frame_len=$(jq .frame_len <<<"$member")
+    ;;
 install.md:*--generate*)
     mkdir -p .local/share/man/man1 .local/share/bash-completion/completions .zfunc .config/fish/completions
     ;;
@@ -23,6 +30,11 @@ network.md:*) COMMAND=${COMMAND//https:\/\/crates.example.org\/index/$ORIGIN\/in
 policy.md:*draft.toml*) printf 'min-publish-age = "7 days"\ndeny = ["left-pad@<2"]\n' >draft.toml ;;
 prometheus.md:*) ln -sfn "${DOC%/*}" docs ;;
 snapshot.md:*rows*) sed -n '/^```text$/,/^```$/{/^[A-Za-z-]* [0-9.]*.* [0-9a-f]\{64\} /p}' "$DOC" >rows ;;
+recipes.md:*--list*)
+    jq -c 'select(.url // "" | endswith("/serde-1.0.0.crate")) | {url, sha256}' mirror/manifest.jsonl |
+        head -n 1 >sums.jsonl
+    jq -r .url sums.jsonl >urls.txt
+    ;;
 snapshot.md:*snapshot-1.json) cp mirror/snapshots/snapshot-1.json . ;;
 snapshot.md:ssh-keygen\ -Y\ sign*) rm -f snapshot-7.json.sig ;;
 snapshot.md:gpg\ --armor*)
@@ -35,5 +47,5 @@ snapshot.md:gpg*)
     with_gpg
     [ -e snapshot-7.json.asc ] || gpg --quiet --armor --detach-sign snapshot-7.json
     ;;
-snapshot.md:*) cp mirror/snapshots/snapshot-7.json mirror/snapshots/snapshot-7.json.sig . ;;
+snapshot.md:*) cp mirror/snapshots/snapshot-6.json mirror/snapshots/snapshot-7.json mirror/snapshots/snapshot-7.json.sig . ;;
 esac

@@ -106,6 +106,10 @@ fn try_page(root: &Path, page: &str, world: &World, tally: &mut Tally) -> anyhow
     let path = root.join(page);
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+    for line in blocks::unfenced(&text) {
+        println!("FAILED {page}:{line}: fence this command with ```sh, so that it is run");
+        tally.failed.push(format!("{page}:{line}: an indented command"));
+    }
     let commands = blocks::commands(&text);
     if commands.is_empty() {
         return Ok(());

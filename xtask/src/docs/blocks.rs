@@ -1,5 +1,7 @@
 //! Finds the commands in a document.
 
+use crate::dist::PROGRAMS;
+
 /// Who reads a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shell {
@@ -22,14 +24,23 @@ impl Command {
     }
 }
 
-/// Returns the commands in the fenced blocks of a document, in order. A command ends with its line, unless a backslash or
+/// Returns whether a text is a command of one of our programs, with a flag.
+fn is_ours(text: &str) -> bool {
+    let program = PROGRAMS.iter().find_map(|program| text.strip_prefix(program));
+    program.is_some_and(|rest| rest.starts_with(' ') && rest.contains(" -"))
+}
+
+/// Returns the commands in the fenced blocks and the tables of a document, in order. A command ends with its line, unless a backslash or
 /// an open quote continues it; a block for PowerShell is one command. In a `console` block, the lines behind `$ ` are
-/// commands, the others are output.
+/// commands, the others are output. In a cell of a table, code that begins with one of our programs and has a flag is one.
 pub(super) fn commands(text: &str) -> Vec<Command> {
     let mut found = Vec::new();
     let mut lines = text.lines().zip(1..);
     while let Some((line, number)) = lines.next() {
-        let Some(language) = line.trim_start().strip_prefix("```") else { continue };
+        let Some(language) = line.trim_start().strip_prefix("```") else {
+            found.extend(of_row(line, number));
+            continue;
+        };
         let block: Vec<(&str, usize)> =
             lines.by_ref().take_while(|(line, _)| line.trim_start() != "```").collect();
         match language.trim() {
@@ -43,6 +54,30 @@ pub(super) fn commands(text: &str) -> Vec<Command> {
                 found.push(Command { shell: Shell::Power, line: number + 1, text });
             }
             _ => {}
+        }
+    }
+    found
+}
+
+/// Returns the commands in a row of a table.
+fn of_row(line: &str, number: usize) -> impl Iterator<Item = Command> {
+    let code = line.split('`').skip(1).step_by(2).filter(|code| line.starts_with('|') && is_ours(code));
+    code.map(move |code| Command { shell: Shell::Posix, line: number, text: code.to_owned() })
+}
+
+/// Returns the numbers of the lines in which a command of our programs is indented, and not fenced: nothing runs it.
+pub(super) fn unfenced(text: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    let (mut is_fenced, mut is_code, mut after_blank) = (false, false, true);
+    for (line, number) in text.lines().zip(1..) {
+        if line.trim_start().starts_with("```") {
+            is_fenced = !is_fenced;
+        }
+        // A deeper line right below text goes on with that text.
+        is_code = (is_code || after_blank) && line.starts_with("    ") && !is_fenced;
+        after_blank = line.trim().is_empty();
+        if is_code && is_ours(line.trim_start()) {
+            found.push(number);
         }
     }
     found
@@ -115,6 +150,28 @@ mod tests {
     #[test]
     fn other_blocks_are_no_commands() {
         assert_eq!(texts("```toml\na = 1\n```\n```\nplain\n```\n    indented\n"), [""; 0]);
+    }
+
+    #[test]
+    fn code_in_a_table_is_a_command_when_it_is_one_of_our_programs() {
+        let row =
+            "| serve | `serve-mirror --mirror m`, then `--format x`; `serve-mirror export`, `ls -l` |\n";
+        assert_eq!(texts(row), ["serve-mirror --mirror m"]);
+        assert_eq!(texts("`serve-mirror --mirror m` serves\n"), [""; 0]);
+        let found =
+            commands("a\n| `download-crates --out a` | `extract-bundles b --out c` |\n```sh\nls\n```\n");
+        let at: Vec<usize> = found.iter().map(|command| command.line).collect();
+        assert_eq!(at, [2, 2, 4]);
+    }
+
+    #[test]
+    fn an_indented_command_of_our_programs_is_reported() {
+        assert_eq!(
+            unfenced("a\n\n    serve-mirror --mirror m\n    ls\n    download-crates --out m\nb\n"),
+            [3, 5]
+        );
+        assert_eq!(unfenced("```sh\n\n    serve-mirror --mirror m\n```\n\n    ls --all\n"), [0; 0]);
+        assert_eq!(unfenced("- reads\n    serve-mirror --mirror m\n"), [0; 0]);
     }
 
     #[test]

@@ -30,6 +30,9 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("docs/install.md", "systemctl", "needs root and systemd"),
     ("docs/install.md", "cp /usr/local/share", "needs root and an installed release"),
     ("docs/quick-start.md", "cargo install", "builds for minutes; `cargo xtask bench p9` does it"),
+    ("docs/console.md", "curl -s", "asks a run that is going on"),
+    ("docs/policy.md", "generate-sidecars --offered", "names a flag, and is no whole command"),
+    ("docs/troubleshooting.md", "download-crates --gaps", "names a flag, and is no whole command"),
     (
         "docs/releasing.md",
         "cargo xtask release",
