@@ -9,7 +9,7 @@ pub fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Prints a summary to standard output as [`print`] does; on a terminal, its lines are broken at spaces to fit.
+/// Prints a summary to standard output as [`print()`] does; on a terminal, its lines are broken at spaces to fit.
 pub fn print_summary(text: &str) {
     print(&fitted(text, Stream::Output));
 }
