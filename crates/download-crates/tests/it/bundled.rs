@@ -440,7 +440,8 @@ fn the_documented_lists_check_what_is_held() {
     std::fs::rename(world.path("mirror.jsonl"), world.path("mirror/manifest.jsonl")).unwrap();
     let doc = include_str!("../../../../docs/manifest.md");
     let blocks = doc.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let script = blocks.collect::<String>();
+    // `cargo xtask docs` runs our own programs.
+    let script = blocks.filter(|block| !block.starts_with("download-crates ")).collect::<String>();
     let lists = include_str!("../../../../docs/airgap.md").lines().filter(|line| line.starts_with("jq "));
     assert_eq!(lists.filter(|line| script.contains(line)).count(), 2, "docs/airgap.md has the same lists");
     assert!(script.lines().count() > 6, "{script}");
