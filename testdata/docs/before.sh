@@ -19,8 +19,8 @@ archive-hasher.md:archive-hasher\ verify*sender.asc*) cp artifacts/mirror.public
 archive-hasher.md:gpg\ --import*) with_inventory && mkdir -p -m 700 "$GNUPGHOME" ;;
 archive-hasher.md:*) with_inventory ;;
 bundles.md:bsdtar*) mkdir -p somewhere ;;
-bundles.md:tail*)
-    member=$(cat mirror/bundles/bundle-0000-*.manifest.jsonl | jq -c 'select(.frame_len)' | head -n 1)
+bundles.md:dd*)
+    member=$(cat mirror/bundles/bundle-0000-*.manifest.jsonl | jq -cn 'first(inputs | select(.frame_len))')
     frame_offset=$(jq .frame_offset <<<"$member") frame_len=$(jq .frame_len <<<"$member")
     ;;
 install.md:*--generate*)
@@ -31,8 +31,8 @@ policy.md:*draft.toml*) printf 'min-publish-age = "7 days"\ndeny = ["left-pad@<2
 prometheus.md:*) ln -sfn "${DOC%/*}" docs ;;
 snapshot.md:*rows*) sed -n '/^```text$/,/^```$/{/^[A-Za-z-]* [0-9.]*.* [0-9a-f]\{64\} /p}' "$DOC" >rows ;;
 recipes.md:*--list*)
-    jq -c 'select(.url // "" | endswith("/serde-1.0.0.crate")) | {url, sha256}' mirror/manifest.jsonl |
-        head -n 1 >sums.jsonl
+    jq -cn 'first(inputs | select(.url // "" | endswith("/serde-1.0.0.crate")) | {url, sha256})' mirror/manifest.jsonl \
+        >sums.jsonl
     jq -r .url sums.jsonl >urls.txt
     ;;
 snapshot.md:*snapshot-1.json) cp mirror/snapshots/snapshot-1.json . ;;
