@@ -1,5 +1,7 @@
 //! Releases that policy holds back: refused with the reason.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -134,6 +136,13 @@ fn cargo_takes_the_older_version_and_says_why_a_locked_one_is_refused() {
     assert!(lock.contains("name = \"steady\"\nversion = \"1.0.0\""), "{lock}");
 }
 
+/// Lists the files of an export without its log of changes, which a first one does not have.
+fn unlogged(dir: &Path) -> BTreeSet<String> {
+    let mut files = files(dir);
+    files.remove("index/changelog");
+    files
+}
+
 #[test]
 fn an_export_leaves_out_and_counts_what_is_held_back_and_removes_it_from_an_older_one() {
     let world = World::new(aged());
@@ -165,12 +174,12 @@ fn an_export_leaves_out_and_counts_what_is_held_back_and_removes_it_from_an_olde
         // A first export leaves out the same.
         let fresh = format!("{dir}-fresh");
         assert!(export(&world, &fresh, args, 0).contains(all));
-        assert_eq!(files(&world.path(&fresh)), files(&world.path(dir)));
+        assert_eq!(files(&world.path(&fresh)), unlogged(&world.path(dir)));
     }
     sync(&world, "");
     for ((dir, args), whole) in forms.iter().zip(&whole) {
         export(&world, dir, args, 0);
-        assert_eq!(&files(&world.path(dir)), whole, "offered again");
+        assert_eq!(&unlogged(&world.path(dir)), whole, "offered again");
     }
 }
 
