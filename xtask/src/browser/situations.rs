@@ -190,7 +190,7 @@ fn wrong_bytes(bench: &Bench) -> anyhow::Result<String> {
     let out = bench.dir.path().join("wrong-bytes");
     let shown = download(bench, &registry, &out, &["--retry-base", "10ms", "--linger", LINGER])?;
     let task = json!({
-        "name": "wrong-bytes", "level": "act", "headline": "Every download fails|Nothing could be fetched|Could not go on",
+        "name": "wrong-bytes", "level": "act", "headline": "Every download fails|Given up",
         "views": RUN_VIEWS, "texts": {"failures": "Other bytes than the index promises[^]*proxy"},
     });
     look(bench, &shown, task)
@@ -203,7 +203,7 @@ fn origin_down(bench: &Bench) -> anyhow::Result<String> {
     let more = ["--crates-base-url", &base, "--retries", "1", "--retry-base", "10ms", "--linger", LINGER];
     let shown = download(bench, &registry, &out, &more)?;
     let task = json!({
-        "name": "origin-down", "level": "act", "headline": "Every download fails|Nothing could be fetched|Could not go on",
+        "name": "origin-down", "level": "act", "headline": "Every download fails|Given up",
         "views": RUN_VIEWS, "texts": {"failures": "No connection"},
     });
     look(bench, &shown, task)
