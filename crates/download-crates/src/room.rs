@@ -83,7 +83,7 @@ impl Room {
     }
 }
 
-/// What the downloads of a run need of a file system at most.
+/// The most that the downloads of a run need of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Need {
     /// Bytes; `None` when nothing is known of the sizes.

@@ -10,8 +10,8 @@ use crate::args::command;
 /// The beginning of every variable.
 const PREFIX: &str = "MIRROR_";
 
-/// What the variables of all programs set: flags by all of their names, and what is no flag. The tests of each program
-/// check that its own are here.
+/// The settings that variables change in any program: flags by all of their names, and what is no flag. The tests of each
+/// program check that its own are here.
 const KNOWN: &[&str] = &[
     "accept-mass-removal",
     "acknowledge-gaps",

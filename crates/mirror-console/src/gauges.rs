@@ -10,7 +10,7 @@ pub struct MirrorGauges {
     pub disk_free_bytes: Option<u64>,
     /// Files that still fit; `None` also where there is no limit.
     pub disk_free_files: Option<u64>,
-    /// What was counted in the mirror; `None` before that, or when there is no mirror yet.
+    /// The numbers counted in the mirror; `None` before that, or when there is no mirror yet.
     pub counted: Option<CountedGauges>,
 }
 

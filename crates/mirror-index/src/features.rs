@@ -47,7 +47,7 @@ pub(crate) struct LeftOut {
     pub(crate) dev: u64,
 }
 
-/// What becomes of a dependency.
+/// The fate of a dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Followed,

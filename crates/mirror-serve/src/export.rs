@@ -375,7 +375,7 @@ impl Export<'_> {
 
     /// Removes index files of crates that are not held any more, and then their releases.
     fn remove_unlisted(&mut self, listed: &HashSet<String>) -> Result<(), ServeError> {
-        let mut dirs = vec!["index".to_owned()];
+        let (mut dirs, mut unlisted) = (vec!["index".to_owned()], Vec::new());
         while let Some(dir) = dirs.pop() {
             let Some(found) = self.store.list_dir(&dir)? else { continue };
             dirs.extend(self.store.list_dirs(&dir)?);
@@ -386,13 +386,16 @@ impl Export<'_> {
                 if !ours || listed.contains(path) {
                     continue;
                 }
-                let old = releases(&self.store.read(&rel)?);
                 self.changelog.goes(&file);
-                self.log_changes()?;
-                self.store.remove([packed_path(&rel), rel])?;
-                self.gone.extend(old.into_keys().map(|id| self.options.format.path(&id)));
-                self.commit()?;
+                unlisted.push(rel);
             }
+        }
+        self.log_changes()?;
+        for rel in unlisted {
+            let old = releases(&self.store.read(&rel)?);
+            self.store.remove([packed_path(&rel), rel])?;
+            self.gone.extend(old.into_keys().map(|id| self.options.format.path(&id)));
+            self.commit()?;
         }
         Ok(())
     }

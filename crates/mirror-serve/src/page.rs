@@ -21,7 +21,7 @@ pub(crate) struct Totals {
     pub(crate) held_back: HeldBackTotals,
     /// The snapshot that is served, or the newest.
     pub(crate) snapshot: Option<SnapshotState>,
-    /// What metrics show beside that.
+    /// The numbers that metrics show beside that.
     pub(crate) numbers: MirrorNumbers,
 }
 

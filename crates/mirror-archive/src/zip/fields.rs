@@ -21,7 +21,7 @@ const DESCRIBED: u16 = 1 << 3;
 /// The attribute of a directory in MS-DOS.
 const DOS_DIRECTORY: u32 = 0x10;
 
-/// How the contents of a member are written.
+/// The form in which the contents of a member are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     /// As they are; checksum and sizes are before them.
@@ -149,7 +149,7 @@ impl Member {
     }
 }
 
-/// What ends a ZIP: the place of the directory and the number of members in it.
+/// The end of a ZIP: the place of the directory and the number of members in it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ends {
     pub(super) members: u64,

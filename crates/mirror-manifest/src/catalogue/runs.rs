@@ -28,7 +28,7 @@ pub struct RunRow {
     pub began_ms: u64,
     /// Milliseconds since 1970 at which it ended.
     pub ended_ms: u64,
-    /// How it ended, in a word: [`COMPLETE`](Self::COMPLETE), or what was wrong.
+    /// Its end in a word: [`COMPLETE`](Self::COMPLETE), or what was wrong.
     pub state: String,
     /// Releases that it downloaded.
     pub downloaded: u64,

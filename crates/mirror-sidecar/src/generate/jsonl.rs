@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::splice;
 use mirror_index::lines;
-use mirror_store::{OutputFile, Store};
-use mirror_types::{CrateName, Layout, Unexpected};
+use mirror_store::OutputFile;
+use mirror_types::{CrateName, Unexpected};
 
 use super::error::GenerateError;
 use super::observe::{SidecarEvent, SidecarPhase};
@@ -38,8 +38,7 @@ pub(super) fn write(
     path: &Path,
     layout_of: &Path,
 ) -> Result<SidecarOutcome, GenerateError> {
-    let mirror = Store::open_read_only(layout_of, Layout::default())?;
-    work.rules.layout = mirror.map_or_else(Layout::default, |mirror| mirror.layout());
+    work.take_layout_of(layout_of)?;
     let output = OutputFile::begin(path)?;
     if work.options.limit > 0 {
         work.emit(SidecarEvent::Phase(SidecarPhase::Write));

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use mirror_bundle::{Frame, TarFrames};
-use mirror_store::{OutputFile, Store};
-use mirror_types::{Layout, Unexpected};
+use mirror_store::OutputFile;
+use mirror_types::Unexpected;
 
 use super::error::GenerateError;
 use super::observe::{SidecarEvent, SidecarPhase};
@@ -32,8 +32,7 @@ pub(super) fn write(
     path: &Path,
     layout_of: &Path,
 ) -> Result<SidecarOutcome, GenerateError> {
-    let mirror = Store::open_read_only(layout_of, Layout::default())?;
-    work.rules.layout = mirror.map_or_else(Layout::default, |mirror| mirror.layout());
+    work.take_layout_of(layout_of)?;
     let output = OutputFile::begin(path)?;
     let spool = Spool::begin(path)?;
     work.emit(SidecarEvent::Phase(SidecarPhase::Write));

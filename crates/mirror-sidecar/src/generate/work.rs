@@ -1,6 +1,8 @@
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use mirror_types::KEPT_FAILURES;
+use mirror_store::Store;
+use mirror_types::{KEPT_FAILURES, Layout};
 
 use super::error::GenerateError;
 use super::observe::{SidecarEvent, SidecarObserver};
@@ -19,6 +21,13 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Names paths in the layout of the mirror at a root, or in the default one where there is none.
+    pub(super) fn take_layout_of(&mut self, root: &Path) -> Result<(), GenerateError> {
+        let mirror = Store::open_read_only(root, Layout::default())?;
+        self.rules.layout = mirror.map_or_else(Layout::default, |mirror| mirror.layout());
+        Ok(())
+    }
+
     /// Returns the number of threads: at most one for each processor.
     pub(super) fn threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
